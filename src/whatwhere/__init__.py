@@ -1,0 +1,59 @@
+"""Attention gates for convolutional networks: what to look at, and where.
+
+The public names are loaded on first use, so that the command line can answer before torch is imported.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whatwhere.attach import (
+        Plan,
+        Site,
+        attach_,
+        detach_,
+        disabled,
+        host_state_dict,
+        load_gates,
+        plan,
+        save_gates,
+        status,
+    )
+    from whatwhere.errors import WhatwhereError
+    from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BAM",
+    "CBAM",
+    "SE",
+    "ChannelGate",
+    "Gate",
+    "Maps",
+    "Plan",
+    "Site",
+    "SpatialGate",
+    "WhatwhereError",
+    "attach_",
+    "detach_",
+    "disabled",
+    "host_state_dict",
+    "load_gates",
+    "plan",
+    "save_gates",
+    "status",
+]
+
+_GATES = ("BAM", "CBAM", "SE", "ChannelGate", "Gate", "Maps", "SpatialGate")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'whatwhere' has no attribute {name!r}")
+    home = "errors" if name == "WhatwhereError" else "gates" if name in _GATES else "attach"
+    return getattr(import_module(f"whatwhere.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

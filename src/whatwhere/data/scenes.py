@@ -1,0 +1,167 @@
+"""An embedded set where both what and where matter: name the shape of the one striped object among plain ones.
+
+Nothing is downloaded: scenes are drawn, some thousands a second and core, from a seed. Each shows one target among two to
+four distractors on textured ground. The target is striped in two colours; the distractors, of other shapes than the
+target's, are plain, and the ground has its own, broader waves. Finding the target takes a channel that answers to fine
+stripes and the place where it answers; the label is the target's shape. The target is drawn last, so nothing hides it,
+and its box and mask come with the image.
+"""
+
+from dataclasses import dataclass
+from math import pi
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from whatwhere.data.images import ImageSet
+from whatwhere.data.shapes import REACH, SHAPES, distance_maps
+from whatwhere.errors import DataError
+
+__all__ = ["BLOCK", "CLASSES", "generate"]
+
+CLASSES = SHAPES
+BLOCK = 100
+"""Images drawn from one random stream; image i is decided by the seed and i, whatever the count."""
+
+_OBJECTS = 5  # a target and at most four distractors
+_NATIVE = 32  # the image size that the lengths below are meant for
+
+
+class _Draws:
+    """Uniform numbers of one block, always drawn for the whole block."""
+
+    def __init__(self, seed: int, block: int) -> None:
+        self._source = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, block))))
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(self._source.random((BLOCK, *shape), dtype=np.float32)).mul_(high - low).add_(low)
+
+    def labels(self) -> Tensor:
+        """Every class equally often, in random order."""
+        return torch.from_numpy(self._source.permutation(BLOCK)) % len(CLASSES)
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """Where the objects of a block stand; the target is the last. Lengths in pixels, all (BLOCK, _OBJECTS)."""
+
+    shape: Tensor
+    x: Tensor
+    y: Tensor
+    radius: Tensor
+    angle: Tensor
+    shown: Tensor
+
+
+def generate(count: int, *, seed: int, image_size: int = _NATIVE) -> ImageSet:
+    """``count`` scenes with the box and the mask of each target, label the index of its shape in `CLASSES`.
+
+    The first images of a longer set are the images of a shorter one of the same seed, bit for bit on one machine; every
+    hundred images hold each class ten times. About 0.2 ms an image of 32 x 32 on one core, growing with the area.
+
+    Args:
+        count: how many.
+        seed: 0 or more.
+        image_size: rows and columns; shapes and waves grow with it.
+
+    Raises:
+        DataError: ``count`` or ``seed`` is negative, or ``image_size`` is below 24.
+    """
+    if count < 0 or seed < 0 or image_size < 24:
+        raise DataError(
+            "scenes.generate(count, seed, image_size): count and seed are 0 or more, image_size is 24 or more",
+            got=f"count {count}, seed {seed}, image_size {image_size}",
+        )
+    blocks = [_block(seed, block, image_size) for block in range(-(-max(count, 1) // BLOCK))]
+    images, labels, masks = (torch.cat(parts)[:count] for parts in zip(*blocks, strict=True))
+    return ImageSet(images, labels, _boxes(masks), masks)
+
+
+def _block(seed: int, block: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, labels and masks of one block."""
+    draws = _Draws(seed, block)
+    labels = draws.labels()
+    objects = _place(draws, labels, size)
+    x, y, cover = _cover(objects, size)
+    canvas = _ground(draws, size)
+    colours = _colours(draws, canvas)
+    for i in range(_OBJECTS - 1):
+        canvas = torch.lerp(canvas, colours[:, i, :, None, None], cover[:, i, None])
+    canvas = torch.lerp(canvas, _striped(draws, colours[:, -1], x, y, size), cover[:, -1, None])
+    return _expose(draws, canvas), labels, cover[:, -1] > 0.5
+
+
+def _place(draws: _Draws, labels: Tensor, size: int) -> _Objects:
+    """Objects anywhere inside the image; distractors of any shape but the target's."""
+    scale = size / _NATIVE
+    other = draws.uniform(1, len(CLASSES), _OBJECTS).long()
+    other[:, -1] = 0
+    radius = draws.uniform(5.0, 7.5, _OBJECTS) * scale
+    x, y = (radius + draws.uniform(0, 1, _OBJECTS) * (size - 2 * radius) for _ in range(2))
+    shown = torch.arange(_OBJECTS) < draws.uniform(2, _OBJECTS, 1).long()
+    shown[:, -1] = True
+    return _Objects(
+        shape=(labels[:, None] + other) % len(CLASSES),
+        x=x,
+        y=y,
+        radius=radius,
+        angle=draws.uniform(-pi / 9, pi / 9, _OBJECTS),
+        shown=shown,
+    )
+
+
+def _cover(objects: _Objects, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    axis = torch.arange(size) + 0.5
+    cos, sin = (torch.cos(objects.angle) / objects.radius)[..., None, None], (torch.sin(objects.angle) / objects.radius)[..., None, None]
+    x, y = axis - objects.x[..., None, None], axis[:, None] - objects.y[..., None, None]
+    places = torch.stack((x * cos + y * sin, y * cos - x * sin), -1).flatten(0, 1) / REACH
+    maps = distance_maps()[objects.shape.flatten(), None]
+    distance = functional.grid_sample(maps, places, padding_mode="border", align_corners=False)
+    distance = distance.view(BLOCK, _OBJECTS, size, size) * objects.radius[..., None, None]
+    return x, y, (0.5 - distance).clamp_(0, 1) * objects.shown[..., None, None]
+
+
+def _waves(draws: _Draws, short: float, long: float, size: int) -> Tensor:
+    """Plane waves in -1..1 of random direction, phase and length (in pixels at the native size), (BLOCK, size, size)."""
+    length, angle, phase = (draws.uniform(a, b, 1, 1) for a, b in ((short, long), (0, pi), (0, 2 * pi)))
+    axis = (torch.arange(size) + 0.5) * (2 * pi * _NATIVE / size)
+    return torch.sin((axis * torch.cos(angle) + axis[:, None] * torch.sin(angle)) / length + phase)
+
+
+def _ground(draws, size):
+    base = draws.uniform(0.2, 0.8, 3, 1, 1)
+    clouds = functional.interpolate(draws.uniform(-0.3, 0.3, 3, 6, 6), size=(size, size), mode="bilinear", align_corners=True)
+    waves = draws.uniform(-0.2, 0.2, 3, 1, 1) * _waves(draws, 7, 16, size)[:, None]
+    return base + clouds + waves
+
+
+def _colours(draws, canvas):
+    around = canvas.mean((2, 3))[:, None]
+    colours = draws.uniform(0, 1, _OBJECTS, 3)
+    near = (colours - around).abs().amax(-1, keepdim=True) < 0.35
+    return torch.where(near, (colours + 0.5) % 1, colours)
+
+
+def _striped(draws, colour, x, y, size):
+    wave = (_waves(draws, 3.0, 4.0, size) * 2).clamp_(-1, 1)[:, None] * 0.5 + 0.5
+    other = (colour + 0.5) % 1
+    return torch.lerp(colour[:, :, None, None], other[:, :, None, None], wave * draws.uniform(0.6, 1, 1, 1, 1))
+
+
+def _expose(draws, canvas):
+    contrast, light, grain = (draws.uniform(a, b, 1, 1, 1) for a, b in ((0.5, 1.0), (-0.15, 0.15), (0.02, 0.08)))
+    noise = draws.uniform(-1.732, 1.732, *canvas.shape[1:])
+    canvas = (canvas - 0.5) * contrast + (0.5 + light) + grain * noise
+    return canvas.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _boxes(masks: Tensor) -> Tensor:
+    """The tightest box round each mask, float32 (N, 4), far edges exclusive."""
+    edges = []
+    for lines in (masks.any(1), masks.any(2)):
+        found = lines.to(torch.uint8)
+        edges.append((found.argmax(1), lines.shape[1] - found.flip(1).argmax(1)))
+    (x0, x1), (y0, y1) = edges
+    return torch.stack((x0, y0, x1, y1), 1).float()

@@ -1,0 +1,77 @@
+"""Training and validation images drawn from one pool, and the brightness of the training images."""
+
+import torch
+from torch import Tensor
+
+from whatwhere.errors import DataError
+
+__all__ = ["brightness", "split"]
+
+_CHUNK = 4096
+
+
+def split(labels: Tensor, *, validation: float, seed: int, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    """Which images to learn from and which to choose by, stratified by class.
+
+    The pool is shuffled by ``seed``, then ordered so that every stretch of it has the pool's class proportions; validation
+    is its beginning, training what follows. A smaller ``limit`` therefore takes a subset of a larger one's images and
+    leaves validation as it was.
+
+    Args:
+        labels: int64 (N,), of the pool.
+        validation: the share of the pool, in [0, 1).
+        seed: of a CPU `torch.Generator`.
+        limit: how many training images to keep; None keeps all.
+
+    Returns:
+        Indices of training and of validation images, disjoint, each ascending.
+
+    Raises:
+        DataError: the share, the seed or the limit is out of range, or leaves a part empty.
+    """
+    count = len(labels)
+    held = round(count * validation) if 0 <= validation < 1 else -1
+    if held < 0 or (held == 0 and validation > 0) or held >= count:
+        raise DataError(
+            f"load(validation={validation}): the share must lie in [0, 1) and leave an image in either part",
+            got=f"{count} images to share out",
+        )
+    if limit is not None and not 1 <= limit <= count - held:
+        raise DataError(
+            f"load(limit={limit}): the limit must lie between 1 and the number of training images",
+            got=f"{count - held} training images, {held} held for validation",
+        )
+    order = _stratified(labels, seed)
+    stop = count if limit is None else held + limit
+    return order[held:stop].sort().values, order[:held].sort().values
+
+
+def _stratified(labels: Tensor, seed: int) -> Tensor:
+    """A permutation of which every stretch has about the whole's class proportions; ties fall by the shuffle."""
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    drawn = labels[shuffled]
+    place = torch.zeros(len(labels), dtype=torch.float64)
+    for label in drawn.unique():
+        (where,) = torch.nonzero(drawn == label, as_tuple=True)
+        place[where] = (torch.arange(len(where), dtype=torch.float64) + 0.5) / len(where)
+    return shuffled[place.argsort(stable=True)]
+
+
+def brightness(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, with 255 as 1.
+
+    Counted in whole numbers, so it does not depend on the order of the images or on threads.
+
+    Args:
+        images: uint8 (N, C, H, W), at least one image.
+    """
+    channels = images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    for chunk in images.split(_CHUNK):
+        for channel in range(channels):
+            counts[channel] += torch.bincount(chunk[:, channel].flatten(), minlength=256)
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = counts.double() / counts.sum(1, keepdim=True)
+    mean = share @ levels
+    spread = (share * (levels - mean[:, None]).square()).sum(1).sqrt().clamp(min=1 / 255)
+    return tuple(mean.tolist()), tuple(spread.tolist())

@@ -1,0 +1,90 @@
+"""The formulas in plain torch: what every backend is compared with.
+
+Shapes: B batch, C channels, S the spatial sizes (one, two or three of them), P pools.
+
+The four functions are leaves for ``torch.fx``: a symbolically traced network shows one node for each, so that the
+decisions inside (dtype, number of dimensions) need no concrete tensor while tracing.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx
+
+__all__ = ["apply_factor", "combine_logits", "pool_channels", "pool_positions"]
+
+
+def _accumulate(x: Tensor) -> torch.dtype:
+    """Sums of half-precision values are kept in float32: a mean over a large map overflows or stalls otherwise."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+@fx.wrap
+def pool_positions(x: Tensor, pools: Sequence[str]) -> Tensor:
+    """Describe every channel by pooling over all its positions.
+
+    ``avg`` is the mean, ``max`` the largest value, ``lp`` the 2-norm ``sqrt(sum x^2)`` and ``lse`` ``log(sum exp x)``,
+    the four of the released CBAM. The gradient of ``max`` goes to the first maximal position in row-major order, and
+    that of ``lp`` is zero for a channel that is zero everywhere.
+
+    Shape: x (B, C, *S) -> (P, B, C), one row for each of ``pools``, in x's dtype; sums run in float32 or wider.
+    Cost: one read of x for each pool.
+    """
+    positions = tuple(range(2, x.ndim))
+    wide = _accumulate(x)
+    rows = []
+    for pool in pools:
+        if pool == "avg":
+            row = x.mean(positions, dtype=wide)
+        elif pool == "max":
+            row = x.flatten(2).max(dim=2).values
+        elif pool == "lp":
+            row = torch.linalg.vector_norm(x, 2, positions, dtype=wide)
+        else:
+            row = x.to(wide).logsumexp(positions)
+        rows.append(row.to(x.dtype))
+    return torch.stack(rows)
+
+
+@fx.wrap
+def pool_channels(x: Tensor, pools: Sequence[str]) -> Tensor:
+    """Describe every position by pooling over all its channels (``avg`` or ``max``), the descriptor of CBAM eq. 3.
+
+    The gradient of ``max`` goes to the first maximal channel.
+
+    Shape: x (B, C, *S) -> (B, P, *S), one map for each of ``pools`` in that order, in x's dtype.
+    Cost: one read of x for each pool.
+    """
+    maps = []
+    for pool in pools:
+        pooled = x.mean(1, keepdim=True, dtype=_accumulate(x)) if pool == "avg" else x.max(1, keepdim=True).values
+        maps.append(pooled.to(x.dtype))
+    return torch.cat(maps, dim=1)
+
+
+@fx.wrap
+def combine_logits(channel: Tensor, spatial: Tensor, how: str) -> Tensor:
+    """Join the logits of BAM's two branches by ``sum``, ``product`` or ``max`` (BAM table 1b).
+
+    Shape: channel (B, C, 1, ...), spatial (B, 1 or C, *S) -> (B, C, *S).
+    """
+    if how == "sum":
+        return channel + spatial
+    if how == "product":
+        return channel * spatial
+    return torch.maximum(channel, spatial)
+
+
+@fx.wrap
+def apply_factor(x: Tensor, factor: Tensor, strength: Tensor | None) -> Tensor:
+    """Multiply the map by a gate's factor; ``strength`` s blends the gate in, ``x * (1 + s (factor - 1))``.
+
+    At s = 0 the result is x to the bit, whatever the finite factor, and the gradient of s is not zero; at s = 1 it is
+    the gate. The output keeps x's dtype and memory format.
+
+    Shape: x (B, C, *S), factor broadcastable to it, strength () -> (B, C, *S).
+    Cost: one read and one write of x, as far as the backend fuses.
+    """
+    if strength is not None:
+        factor = 1 + strength * (factor - 1)
+    return x * factor.to(x.dtype)
