@@ -138,17 +138,19 @@ def mlp(pooled: np.ndarray, w: Weights) -> np.ndarray:
 
 
 def _bam_channel(x: np.ndarray, w: Weights, o: dict[str, Any]) -> np.ndarray:
-    """BAM: Mc(F) = BN(W1(W0 AvgPool(F) + b0) + b1), norm and ReLU after W0; pools summed before BN."""
-    logits = 0.0
-    for kind in o["pools"]:
-        hidden = _linear(pool_positions(x, kind), w["w0"], w.get("b0"))
-        if o["inner_norm"]:
-            hidden = _norm(hidden, w["n0"], o["norm"], o["train"])
-        if o["inner_relu"]:
-            hidden = _relu(hidden)
-        logits = logits + _linear(hidden, w["w1"], w.get("b1"))
+    """BAM: Mc(F) = BN(W1(W0 AvgPool(F) + b0) + b1), with a norm and a ReLU after W0.
+
+    More than one pool is not in the paper; here they share the MLP as one batch and are summed before the last norm.
+    """
+    pooled = np.concatenate([pool_positions(x, kind) for kind in o["pools"]])
+    hidden = _linear(pooled, w["w0"], w.get("b0"))
+    if o["inner_norm"]:
+        hidden = _norm(hidden, w.get("n0"), o["norm"], o["train"])
+    if o["inner_relu"]:
+        hidden = _relu(hidden)
+    logits = sum(np.split(_linear(hidden, w["w1"], w.get("b1")), len(o["pools"])))
     if o["final_norm"] != "none":
-        logits = _norm(logits, w["n1"], o["norm"], o["train"])
+        logits = _norm(logits, w.get("n1"), o["norm"], o["train"])
     return logits.reshape(*logits.shape, *[1] * (x.ndim - 2))
 
 
@@ -159,14 +161,14 @@ def _bam_spatial(x: np.ndarray, w: Weights, o: dict[str, Any]) -> np.ndarray:
     for name, dilation in layers:
         hidden = conv(hidden, w[f"{name}.w"], w[f"{name}.b"], dilation)
         if o["inner_norm"]:
-            hidden = _norm(hidden, w[f"{name}.n"], o["norm"], o["train"])
+            hidden = _norm(hidden, w.get(f"{name}.n"), o["norm"], o["train"])
         if o["inner_relu"]:
             hidden = _relu(hidden)
     logits = conv(hidden, w["final.w"], w["final.b"])
     if o["final_norm"] == "channels":
         logits = np.repeat(logits, x.shape[1], axis=1)
     if o["final_norm"] != "none":
-        logits = _norm(logits, w["final.n"], o["norm"], o["train"])
+        logits = _norm(logits, w.get("final.n"), o["norm"], o["train"])
     return logits
 
 
@@ -211,13 +213,13 @@ def spatial_gate(
     w: Weights,
     *,
     descriptor: str = "pool",
-    order: tuple[str, ...] = ("avg", "max"),
+    described: tuple[str, ...] = ("avg", "max"),
     norm: str = "none",
     train: bool = False,
 ) -> np.ndarray:
     """CBAM eq. 3: Ms(F) = sigmoid(f7x7([AvgPool(F); MaxPool(F)])) as (B, 1, *positions)."""
-    described = pool_channels(x, order) if descriptor == "pool" else conv(x, w["point.w"], w.get("point.b"))
-    return sigmoid(_norm(conv(described, w["w"], w.get("b")), w.get("n"), norm, train))
+    squeezed = pool_channels(x, described) if descriptor == "pool" else conv(x, w["point.w"], w.get("point.b"))
+    return sigmoid(_norm(conv(squeezed, w["w"], w.get("b")), w.get("n"), norm, train))
 
 
 def cbam(

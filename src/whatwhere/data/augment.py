@@ -49,7 +49,7 @@ class Augment:
             raise DataError("Augment()(images): images are uint8 (B, C, H, W)", got=kind)
         if generator.device.type != "cpu":
             raise DataError(
-                "Augment()(images, generator): the generator must be on the CPU, so that every device sees the same draws",
+                "Augment()(images, generator): the generator must be on the CPU, the same draws for every device",
                 got=f"a generator on {generator.device}",
                 fix="torch.Generator().manual_seed(seed)",
             )

@@ -31,7 +31,7 @@ def batches(
         if order.ndim != 1 or order.dtype != torch.int64:
             kind = f"{str(order.dtype).removeprefix('torch.')} {tuple(order.shape)}"
             raise DataError("batches(order=...): order is int64 (M,)", got=kind)
-        if len(order) and not (0 <= int(order.min()) and int(order.max()) < len(images)):
+        if len(order) and (int(order.min()) < 0 or int(order.max()) >= len(images)):
             raise DataError(
                 "batches(order=...): order points outside the set",
                 got=f"indices {int(order.min())} to {int(order.max())} for {len(images)} images",

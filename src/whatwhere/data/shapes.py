@@ -20,6 +20,10 @@ def _circle(x: float, y: float, radius: float) -> Points:
     return [(x + radius * cos(2 * pi * i / 48), y + radius * sin(2 * pi * i / 48)) for i in range(48)]
 
 
+def _mirrored(right: Points) -> Points:
+    return right + [(-x, y) for x, y in reversed(right)]
+
+
 def _star() -> Points:
     radii = (1.0, 0.42)
     return [(radii[i % 2] * sin(pi * i / 5), -radii[i % 2] * cos(pi * i / 5)) for i in range(10)]
@@ -33,21 +37,20 @@ def _heart() -> Points:
 
 
 _OUTLINES: dict[str, tuple[Points, Points | None]] = {
-    # the outline, then the one cut out of it; y runs downwards, as in an image
+    # the outline, then the one cut out of it; y runs downwards; a mirror changes none, for training flips images
     "disc": (_circle(0, 0, 0.9), None),
     "ring": (_circle(0, 0, 0.95), _circle(0, 0, 0.5)),
-    "crescent": (_circle(-0.05, 0, 0.95), _circle(0.45, 0, 0.72)),
-    "square": ([(-0.72, -0.72), (0.72, -0.72), (0.72, 0.72), (-0.72, 0.72)], None),
+    "crescent": (_circle(0, 0.05, 0.95), _circle(0, -0.45, 0.72)),
+    "square": (_mirrored([(0.72, -0.72), (0.72, 0.72)]), None),
     "triangle": ([(0, -0.95), (0.9, 0.7), (-0.9, 0.7)], None),
     "cross": (
-        [(-0.3, -0.95), (0.3, -0.95), (0.3, -0.3), (0.95, -0.3), (0.95, 0.3), (0.3, 0.3)]
-        + [(0.3, 0.95), (-0.3, 0.95), (-0.3, 0.3), (-0.95, 0.3), (-0.95, -0.3), (-0.3, -0.3)],
+        _mirrored([(0.3, -0.95), (0.3, -0.3), (0.95, -0.3), (0.95, 0.3), (0.3, 0.3), (0.3, 0.95)]),
         None,
     ),
     "star": (_star(), None),
     "heart": (_heart(), None),
-    "hourglass": ([(-0.75, -0.85), (0.75, -0.85), (0.15, 0), (0.75, 0.85), (-0.75, 0.85), (-0.15, 0)], None),
-    "corner": ([(-0.75, -0.85), (-0.15, -0.85), (-0.15, 0.25), (0.75, 0.25), (0.75, 0.85), (-0.75, 0.85)], None),
+    "hourglass": (_mirrored([(0.75, -0.85), (0.15, 0), (0.75, 0.85)]), None),
+    "tee": (_mirrored([(0.85, -0.85), (0.85, -0.25), (0.3, -0.25), (0.3, 0.85)]), None),
 }
 
 SHAPES = tuple(_OUTLINES)
@@ -68,7 +71,7 @@ def distance_maps() -> Tensor:
 
 
 def _signed_distance(grid: Tensor, outline: Points) -> Tensor:
-    """Distance from each point of ``grid`` (..., 2) to a polygon, negative where a ray to the right crosses it oddly."""
+    """Distance from each point of ``grid`` (..., 2) to a polygon, negative where a ray rightwards crosses it oddly."""
     starts = torch.tensor(outline, dtype=grid.dtype)
     ends = starts.roll(-1, 0)
     edges, away = ends - starts, grid[..., None, :] - starts

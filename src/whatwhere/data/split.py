@@ -13,9 +13,9 @@ _CHUNK = 4096
 def split(labels: Tensor, *, validation: float, seed: int, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """Which images to learn from and which to choose by, stratified by class.
 
-    The pool is shuffled by ``seed``, then ordered so that every stretch of it has the pool's class proportions; validation
-    is its beginning, training what follows. A smaller ``limit`` therefore takes a subset of a larger one's images and
-    leaves validation as it was.
+    The pool is shuffled by ``seed``, then ordered so that every stretch of it has the pool's class proportions;
+    validation is its beginning, training what follows. A smaller ``limit`` therefore takes a subset of a larger one's
+    images and leaves validation as it was.
 
     Args:
         labels: int64 (N,), of the pool.
@@ -51,7 +51,7 @@ def _stratified(labels: Tensor, seed: int) -> Tensor:
     shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     drawn = labels[shuffled]
     place = torch.zeros(len(labels), dtype=torch.float64)
-    for label in drawn.unique():
+    for label in range(int(labels.max()) + 1):
         (where,) = torch.nonzero(drawn == label, as_tuple=True)
         place[where] = (torch.arange(len(where), dtype=torch.float64) + 0.5) / len(where)
     return shuffled[place.argsort(stable=True)]
@@ -67,9 +67,9 @@ def brightness(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """
     channels = images.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64)
-    for chunk in images.split(_CHUNK):
+    for start in range(0, len(images), _CHUNK):
         for channel in range(channels):
-            counts[channel] += torch.bincount(chunk[:, channel].flatten(), minlength=256)
+            counts[channel] += torch.bincount(images[start : start + _CHUNK, channel].flatten(), minlength=256)
     levels = torch.arange(256, dtype=torch.float64) / 255
     share = counts.double() / counts.sum(1, keepdim=True)
     mean = share @ levels

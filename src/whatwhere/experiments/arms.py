@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from whatwhere import hosts
-from whatwhere.attach import attach_
 from whatwhere.cost import measure
 from whatwhere.data import Splits
 from whatwhere.experiments.spec import YARDSTICK, TrialSpec
@@ -39,6 +38,8 @@ def build_arm(spec: TrialSpec, splits: Splits) -> Arm:
     Raises:
         HostError, AttachError, GateError: the host or the gate cannot be built, or finds no site.
     """
+    from whatwhere.attach import attach_
+
     channels, height, width = splits.train.images.shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)

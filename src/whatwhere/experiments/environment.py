@@ -11,8 +11,10 @@ __all__ = ["device", "environment"]
 
 
 def device() -> torch.device:
-    """The accelerator when there is one, else the CPU."""
-    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    """Where trials are trained: what Accelerate chooses (``ACCELERATE_USE_CPU=1`` for the CPU)."""
+    from accelerate import PartialState
+
+    return torch.device(PartialState().device)
 
 
 def environment() -> dict[str, Any]:
@@ -20,7 +22,11 @@ def environment() -> dict[str, Any]:
     from importlib.metadata import version
 
     return {
-        "versions": {"whatwhere": version("whatwhere"), "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "whatwhere": version("whatwhere"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
         "device": _device_name(),
         "threads": torch.get_num_threads(),
         "commit": _commit(Path(__file__).parent),

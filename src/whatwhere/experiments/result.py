@@ -1,15 +1,27 @@
 """What a finished trial leaves behind, and whether a file really is that."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from whatwhere.errors import RunError
+from whatwhere.experiments.atomic import write_json
 from whatwhere.experiments.spec import TrialSpec
-from whatwhere.experiments.storage import write_json
 
 __all__ = ["BrokenResult", "TrialResult", "read_result", "write_result"]
+
+
+_NUMBERS = (
+    ("test_accuracy", 0, 1),
+    ("validation_accuracy", 0, 1),
+    ("parameters", 0, math.inf),
+    ("macs", 0, math.inf),
+    ("bytes_kept", 0, math.inf),
+    ("seconds", 0, math.inf),
+)
 
 
 class BrokenResult(Exception):
@@ -18,12 +30,16 @@ class BrokenResult(Exception):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One finished trial. Accuracies are shares in 0..1; costs as in ``ArmCost``; ``seconds`` is the whole trial."""
+    """One finished trial.
+
+    Accuracies are shares in 0..1; costs as in ``ArmCost``; ``test_loss`` is None when it was not finite; ``seconds`` is
+    the wall time of the process that finished the trial.
+    """
 
     spec: TrialSpec
     sites: tuple[str, ...]
     test_accuracy: float
-    test_loss: float
+    test_loss: float | None
     validation_accuracy: float
     best_epoch: int
     epochs: int
@@ -56,15 +72,12 @@ def read_result(path: Path, spec: TrialSpec) -> TrialResult | None:
         kept = {key: found[key] for key in TrialResult.__dataclass_fields__}
         written = TrialSpec.from_json(kept["spec"])
         result = TrialResult(**{**kept, "spec": written, "sites": tuple(kept["sites"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RunError) as error:
         raise BrokenResult(f"it cannot be read ({type(error).__name__}: {error})") from error
     if written.hash != spec.hash or found.get("hash") != spec.hash:
         raise BrokenResult(f"it is the result of another trial ({found.get('hash')}, not {spec.hash})")
-    if not _sound(result):
-        raise BrokenResult("its accuracies are not numbers from 0 to 1")
+    for name, low, high in _NUMBERS:
+        value = getattr(result, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise BrokenResult(f"its {name} is {value!r}")
     return result
-
-
-def _sound(result: TrialResult) -> bool:
-    shares = (result.test_accuracy, result.validation_accuracy)
-    return all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares)

@@ -4,19 +4,22 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+from whatwhere.hosts import Stem
 from whatwhere.train import Recipe
 
-__all__ = ["YARDSTICK", "Comparison", "TrialSpec", "default_place"]
+__all__ = ["YARDSTICK", "Comparison", "Start", "TrialSpec", "default_place"]
+
+Start = Literal["preset", "identity"]
 
 YARDSTICK = "none"
 _PLACES = {"bam": "bottlenecks", "cbam": "blocks", "se": "blocks"}
 
 
 def default_place(gate: str) -> str:
-    """Where a gate string's paper puts the gate: "bottlenecks" for BAM, "blocks" for CBAM and SE, else "bottlenecks"."""
+    """Where a gate's paper puts it: "bottlenecks" for BAM, "blocks" for CBAM and SE; others: "bottlenecks"."""
     return _PLACES.get(gate.split(":")[0], "bottlenecks")
 
 
@@ -39,10 +42,10 @@ class TrialSpec:
     """
 
     host: str
-    stem: str
+    stem: Stem
     gate: str
     at: str | None
-    start: str
+    start: Start
     data: str
     limit: int | None
     image_size: int | None
@@ -51,18 +54,17 @@ class TrialSpec:
     recipe: Recipe
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able dictionary; ``from_json`` is its inverse."""
-        return asdict(self)
+        """The dictionary that JSON gives back, with lists for tuples; ``from_json`` is its inverse."""
+        return _plain(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TrialSpec":
         """Rebuild a spec from ``to_json``'s dictionary, before or after a trip through a file.
 
         Raises:
-            TypeError, KeyError, ValueError: the dictionary is not a spec's.
+            TypeError, KeyError, RunError: the dictionary is not a spec's.
         """
-        recipe = {key: tuple(part) if isinstance(part, list) else part for key, part in value["recipe"].items()}
-        return cls(**{**value, "recipe": Recipe(**recipe)})
+        return cls(**{**value, "recipe": Recipe(**value["recipe"])})
 
     @property
     def hash(self) -> str:
@@ -89,7 +91,7 @@ class Comparison:
         recipe: how every trial is trained.
         at: one place for all gates; None puts each at its own (``default_place``).
         start: "preset" or "identity".
-        stem: "small" or "standard".
+        stem: "small" or "standard"; None is small for images up to 64 pixels where the host can have it.
         limit: training images kept, None for all.
         image_size: side to which images are brought, None for their own.
         split_seed: seed of the split into training and validation.
@@ -101,21 +103,22 @@ class Comparison:
     seeds: int = 3
     recipe: Recipe = field(default_factory=Recipe)
     at: str | None = None
-    start: str = "preset"
-    stem: str = "small"
+    start: Start = "preset"
+    stem: Stem | None = None
     limit: int | None = None
     image_size: int | None = None
     split_seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able dictionary."""
-        return {**asdict(self), "gates": list(self.gates)}
+        """The dictionary that JSON gives back, with lists for tuples."""
+        return _plain(self)
 
     def setting(self) -> dict[str, Any]:
         """What all trials of one folder share, flat; gates, their places and the number of seeds may grow."""
         free = {"gates", "at", "start", "seeds"}
-        flat = {key: part for key, part in self.to_json().items() if key not in free and key != "recipe"}
-        return {**flat, **{f"recipe.{each.name}": getattr(self.recipe, each.name) for each in fields(self.recipe)}}
+        flat = {key: part for key, part in self.to_json().items() if key not in free}
+        recipe = flat.pop("recipe")
+        return {**flat, **{f"recipe.{key}": part for key, part in recipe.items()}}
 
     def trials(self) -> Sequence[TrialSpec]:
         """All trials, seed by seed, so that a comparison that is broken off has the same seeds in every arm."""
@@ -126,7 +129,7 @@ class Comparison:
         bare = gate == YARDSTICK
         return TrialSpec(
             host=self.host,
-            stem=self.stem,
+            stem=self.stem or "small",
             gate=gate,
             at=None if bare else self.at or default_place(gate),
             start="preset" if bare else self.start,
@@ -139,10 +142,15 @@ class Comparison:
         )
 
 
+def _plain(spec: "TrialSpec | Comparison") -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return plain
+
+
 def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _canonical(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return [_canonical(part) for part in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)

@@ -8,7 +8,7 @@ __all__ = ["LEVEL", "Difference", "Moments", "compare_arms", "describe", "holm",
 
 LEVEL = 0.95
 # Below this share of the values' size, a spread is rounding and not variation between seeds.
-_ROUNDING = 1e-9
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Moments:
 class Difference:
     """An arm minus the yardstick, paired by seed.
 
-    ``n`` is the number of seeds that both have. ``low`` and ``high`` are the 95 % t interval of the mean difference, not
-    adjusted for the number of arms. ``p`` is the two-sided paired t test's; ``p_holm`` is ``p`` after Holm's correction
-    over all arms, and the ``verdict`` rests on it. All four are None where no t statement can be made.
+    ``n`` is the number of seeds that both have. ``low`` and ``high`` are the 95 % t interval of the mean difference,
+    not adjusted for the number of arms. ``p`` is the two-sided paired t test's; ``p_holm`` is ``p`` after Holm's
+    correction over all arms, and the ``verdict`` rests on it. All four are None where no t statement can be made.
     """
 
     n: int

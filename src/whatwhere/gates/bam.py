@@ -69,6 +69,7 @@ class BAM(Gate):
     References: Park et al. 2018. arXiv:1807.06514
     """
 
+    place = "bottlenecks"
     presets: ClassVar = {"paper": _PAPER, "released": {**_PAPER, "combine": "product", "final_norm": "none"}}
     reduction: int
     dilation: int
@@ -109,7 +110,7 @@ class BAM(Gate):
             mlp_bias=mlp_bias, spatial_dims=spatial_dims,
         )  # fmt: skip
         options = resolve("BAM", channels, self.presets, preset, given, start)
-        _refuse_impossible(channels, options, given)
+        _refuse_impossible(channels, options, self.presets[preset])
         super().__init__(channels, preset, options)
         self._build({"device": device, "dtype": dtype})
         initialise(self)
@@ -135,10 +136,10 @@ class BAM(Gate):
                 **shared,
             )
 
-    def maps(self, x: Tensor) -> Maps:
+    def _maps(self, x: Tensor) -> Maps:
         channel = None if self.channel is None else self.channel(x)[(..., *[None] * self.spatial_dims)]
         spatial = None if self.spatial is None else self.spatial(x)
-        logits: Tensor = spatial if channel is None else channel
+        logits: Any = spatial if channel is None else channel
         if channel is not None and spatial is not None:
             logits = reference.combine_logits(channel, spatial, self.combine)
         return Maps(channel, spatial, 1 + logits.sigmoid())
@@ -152,7 +153,7 @@ class BAM(Gate):
         load_released(self, state, BAM_KEYS)
 
 
-def _refuse_impossible(channels: int, options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _refuse_impossible(channels: int, options: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
     one_of("BAM", channels, "branches", options["branches"], ("both", "channel", "spatial"))
     one_of("BAM", channels, "combine", options["combine"], ("sum", "product", "max"))
     one_of("BAM", channels, "final_norm", options["final_norm"], ("map", "channels", "none"))
@@ -162,9 +163,9 @@ def _refuse_impossible(channels: int, options: Mapping[str, Any], given: Mapping
     for option, branch in {
         "combine": "both", "pools": "channel", "mlp_bias": "channel", "dilation": "spatial", "dilated_convs": "spatial"
     }.items():  # fmt: skip
-        if given[option] is not None and options["branches"] not in ("both", branch):
+        if options[option] != usual[option] and options["branches"] not in ("both", branch):
             raise GateError(
-                f"BAM({channels}, branches={options['branches']!r}, {option}={given[option]!r}): "
+                f"BAM({channels}, branches={options['branches']!r}, {option}={options[option]!r}): "
                 f"{option} says nothing about the {options['branches']} branch alone",
                 fix=f"leave {option} out, or use branches={branch!r}",
             )

@@ -11,7 +11,7 @@ from whatwhere.gates.channel import ChannelGate
 from whatwhere.gates.gate import Gate, Maps
 from whatwhere.gates.options import one_of, resolve
 from whatwhere.gates.released import CBAM_KEYS, load_released
-from whatwhere.gates.spatial import SpatialGate
+from whatwhere.gates.spatial import SpatialGate, check_spatial
 
 __all__ = ["CBAM"]
 
@@ -89,7 +89,7 @@ class CBAM(Gate):
             descriptor=descriptor, kernel_size=kernel_size, norm=norm, spatial_dims=spatial_dims,
         )  # fmt: skip
         options = resolve("CBAM", channels, self.presets, preset, given, start)
-        _refuse_impossible(channels, options, given)
+        _refuse_impossible(channels, options, self.presets[preset])
         super().__init__(channels, preset, options)
         self._build({"spatial_dims": self.spatial_dims, "device": device, "dtype": dtype})
         if start == "identity":
@@ -111,7 +111,7 @@ class CBAM(Gate):
                 **where,
             )
 
-    def maps(self, x: Tensor) -> Maps:
+    def _maps(self, x: Tensor) -> Maps:
         if self.spatial is None or self.channel is None:
             return (self.spatial or self.channel).maps(x)  # type: ignore[union-attr]
         if self.order == "spatial_first":
@@ -131,17 +131,18 @@ class CBAM(Gate):
         load_released(self, state, CBAM_KEYS)
 
 
-def _refuse_impossible(channels: int, options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def _refuse_impossible(channels: int, options: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
     one_of("CBAM", channels, "branches", options["branches"], ("both", "channel", "spatial"))
     one_of("CBAM", channels, "order", options["order"], ("channel_first", "spatial_first", "parallel"))
     one_of("CBAM", channels, "mlp_bias", options["mlp_bias"], (True, False))
+    check_spatial("CBAM", channels, options["kernel_size"], options["descriptor"])
     for option, branch in {
         "order": "both", "reduction": "channel", "pools": "channel", "mlp_bias": "channel",
         "descriptor": "spatial", "kernel_size": "spatial", "norm": "spatial",
     }.items():  # fmt: skip
-        if given[option] is not None and options["branches"] not in ("both", branch):
+        if options[option] != usual[option] and options["branches"] not in ("both", branch):
             raise GateError(
-                f"CBAM({channels}, branches={options['branches']!r}, {option}={given[option]!r}): "
+                f"CBAM({channels}, branches={options['branches']!r}, {option}={options[option]!r}): "
                 f"{option} says nothing about the {options['branches']} branch alone",
                 fix=f"leave {option} out, or use branches={branch!r}",
             )

@@ -106,7 +106,7 @@ class ChannelGate(Gate):
         if start == "identity":
             self.start_at_identity_()
 
-    def maps(self, x: Tensor) -> Maps:
+    def _maps(self, x: Tensor) -> Maps:
         gate = self.branch(x).sigmoid()[(..., *[None] * self.spatial_dims)]
         return Maps(gate, None, gate)
 

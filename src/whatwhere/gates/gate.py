@@ -33,18 +33,20 @@ class Maps(NamedTuple):
 class Gate(nn.Module):
     """A module that multiplies a map by a factor which it reads from that map.
 
-    A gate is a function of ``maps``; ``forward`` applies its factor. With ``start="identity"`` a gate has one more
+    A gate is its ``maps``; ``forward`` applies their factor. With ``start="identity"`` a gate has one more
     parameter, the number ``strength`` (zero at first), and computes ``x * (1 + strength * (factor - 1))``: the input to
     the bit until the first step of training, the full gate at strength 1.
 
     Shape: x (B, C, *S) -> (B, C, *S); dtype, device and memory format of x are kept.
     Raises:
-        GateError: on an input with another number of channels or dimensions, and on a batch of one in training where a
-            batch norm would have a single value to normalise.
+        GateError: on an input with another number of channels or dimensions or of another dtype, and on a batch of one
+            in training where a batch norm would have a single value to normalise.
     """
 
     # The keyword arguments that make this gate, preset by preset; the first preset is the default.
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+    # Where in a host the gate's paper puts it.
+    place: ClassVar[str] = "blocks"
     channels: int
     spatial_dims: int
     preset: str
@@ -58,11 +60,16 @@ class Gate(nn.Module):
         self.register_parameter("strength", None)
 
     @abstractmethod
+    def _maps(self, x: Tensor) -> Maps:
+        """The formula, for an input that has been checked."""
+
     def maps(self, x: Tensor) -> Maps:
         """Return the channel map, the spatial map and the factor for the batch ``x`` (B, C, *S)."""
+        dtype = next(self.parameters()).dtype
+        _require(x, type(self).__name__, self.channels, self.spatial_dims, dtype, self._batch_norms())
+        return self._maps(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        _require(x, type(self).__name__, self.channels, self.spatial_dims, self._batch_norms())
         return reference.apply_factor(x, self.maps(x).factor, self.strength)
 
     def start_at_identity_(self) -> None:
@@ -101,7 +108,9 @@ class Gate(nn.Module):
 
 
 @fx.wrap
-def _require(x: Tensor, name: str, channels: int, spatial_dims: int, batch_norms: Sequence[str]) -> None:
+def _require(
+    x: Tensor, name: str, channels: int, spatial_dims: int, dtype: torch.dtype, batch_norms: Sequence[str]
+) -> None:
     if x.ndim != spatial_dims + 2:
         raise GateError(
             f"{name}({channels}): the input has {x.ndim} dimensions, not {spatial_dims + 2}",
@@ -113,6 +122,14 @@ def _require(x: Tensor, name: str, channels: int, spatial_dims: int, batch_norms
             f"{name}({channels}): the input has {x.shape[1]} channels, not {channels}",
             got=f"shape {tuple(x.shape)}",
             fix=f"{name}({x.shape[1]}) fits this map; channels are dimension 1",
+        )
+    if 0 in x.shape[2:]:
+        raise GateError(f"{name}({channels}): the map has no positions", got=f"shape {tuple(x.shape)}")
+    if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        raise GateError(
+            f"{name}({channels}): the input and the gate have different dtypes",
+            got=f"{x.dtype} into a gate of {dtype}",
+            fix=f"gate.to({x.dtype}), or run under torch.autocast",
         )
     if batch_norms and x.shape[0] == 1 and ("vectors" in batch_norms or x[0, 0].numel() == 1):
         raise GateError(

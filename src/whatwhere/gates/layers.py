@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 __all__ = ["conv", "initialise", "norm"]
@@ -20,6 +21,13 @@ def conv(
     return _CONVS[spatial_dims](inputs, outputs, width, padding=padding, dilation=dilation, bias=bias, **where)
 
 
+class _OneGroup(nn.GroupNorm):
+    """Takes a single value too, which normalises to zero; torch's own refuses it, and with it a 1x1 map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def norm(kind: str, spatial_dims: int, channels: int, momentum: float = 0.1, **where: Any) -> nn.Module:
     """A norm over ``channels``: ``batch``, ``group`` (one group: the whole of one image) or ``none``.
 
@@ -28,7 +36,7 @@ def norm(kind: str, spatial_dims: int, channels: int, momentum: float = 0.1, **w
     if kind == "batch":
         return _BATCH_NORMS[spatial_dims](channels, momentum=momentum, **where)
     if kind == "group":
-        return nn.GroupNorm(1, channels, **where)
+        return _OneGroup(1, channels, **where)
     return nn.Identity()
 
 

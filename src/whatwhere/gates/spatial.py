@@ -11,7 +11,7 @@ from whatwhere.gates.layers import conv, initialise, norm
 from whatwhere.gates.options import count, one_of, resolve
 from whatwhere.ops import reference
 
-__all__ = ["DilatedBranch", "SpatialGate"]
+__all__ = ["DilatedBranch", "SpatialGate", "check_spatial"]
 
 
 class SpatialGate(Gate):
@@ -64,7 +64,7 @@ class SpatialGate(Gate):
         given = {"kernel_size": kernel_size, "descriptor": descriptor, "norm": norm, "spatial_dims": spatial_dims}
         options = resolve(type(self).__name__, channels, self.presets, preset, given, start)
         super().__init__(channels, preset, options)
-        _check_spatial(type(self).__name__, channels, self.kernel_size, self.descriptor)
+        check_spatial(type(self).__name__, channels, self.kernel_size, self.descriptor)
         where: dict[str, Any] = {"device": device, "dtype": dtype}
         pooled = self.descriptor == "pool"
         self.pools = ("max", "avg") if preset == "released" else ("avg", "max")
@@ -78,7 +78,7 @@ class SpatialGate(Gate):
         if start == "identity":
             self.start_at_identity_()
 
-    def maps(self, x: Tensor) -> Maps:
+    def _maps(self, x: Tensor) -> Maps:
         described = reference.pool_channels(x, self.pools) if self.squeeze is None else self.squeeze(x)
         gate = self.norm_layer(self.conv(described)).sigmoid()
         return Maps(None, gate, gate)
@@ -88,10 +88,10 @@ def _norm(kind: str, spatial_dims: int, preset: str, where: dict[str, Any]) -> n
     return norm(kind, spatial_dims, 1, momentum=0.01 if preset == "released" else 0.1, **where)
 
 
-def _check_spatial(name: str, channels: int, kernel_size: object, descriptor: object) -> None:
+def check_spatial(name: str, channels: int, kernel_size: int, descriptor: str) -> None:
+    """Refuse what no spatial gate can be, in the name of the gate that was asked for."""
     one_of(name, channels, "descriptor", descriptor, ("pool", "conv"))
     count(name, channels, "kernel_size", kernel_size)
-    assert isinstance(kernel_size, int)
     if kernel_size % 2 == 0:
         raise GateError(
             f"{name}({channels}, kernel_size={kernel_size}): an even kernel cannot keep the size of the map",

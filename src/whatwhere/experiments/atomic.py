@@ -26,8 +26,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step; when that fails, nothing is left behind and the old file stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put ``content`` at ``path`` in one step; when that fails, nothing is left behind and the old file stays.
+
+    The temporary name has the process's number in it, since several may write one summary.
+
+    Raises:
+        RunError: the system refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(temporary, "wb") as file:
@@ -35,9 +40,11 @@ def replace_file(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
+        fix = "put that right and make the same call again; finished trials are kept"
+        raise RunError(f"compare: cannot write '{path}': {error.strerror or error}", fix=fix) from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
 def check_writable(folder: Path, call: str) -> None:

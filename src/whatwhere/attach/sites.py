@@ -1,0 +1,231 @@
+"""Places in a traced host where a gate can stand, found from shapes and data flow, with no code per architecture."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from whatwhere.attach.trace import Call, Trace
+
+__all__ = ["PLACES", "Finder", "Site"]
+
+PLACES = ("bottlenecks", "blocks", "stages", "transitions")
+
+# These only rearrange a map: an apparent change of resolution behind them is a change of layout.
+_REARRANGING = {"permute", "transpose", "view", "reshape", "_unsafe_view", "_reshape_alias", "expand", "clone", "t"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place in a host.
+
+    Attributes:
+        name: of the module, as in ``host.named_modules()``.
+        kind: 'bottleneck', 'block', 'stage', 'transition' or 'module'.
+        channels: C of the map there.
+        size: its spatial sizes, in the traced forward.
+        reduction: how much smaller than the input it is, as a power of two.
+        side: 'output' when the gate follows the module, 'input' when it stands before it.
+        names: all the names the module has in the host.
+        dtype, device: of the map.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    size: tuple[int, ...]
+    reduction: int
+    side: str = "output"
+    names: tuple[str, ...] = field(default=(), repr=False)
+    dtype: torch.dtype = field(default=torch.float32, repr=False)
+    device: torch.device = field(default=torch.device("cpu"), repr=False)
+
+
+class Finder:
+    """All sites of one trace.
+
+    A *bottleneck* is where the last map of a resolution goes before a module makes it smaller: the input of the
+    outermost module that takes a map of that resolution and gives one of the next. It is not the last tensor before the
+    strided convolution, which in most blocks is an inner, expanded map. Of all such places at one resolution the last
+    in time counts. The stem is left out: resolutions above a quarter of the input, in networks that go down to a
+    sixteenth or more; in smaller ones, all but the last three resolutions.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def find(self, place: str) -> list[Site]:
+        """Sites of one of the named places, in the order of the forward."""
+        if place == "blocks":
+            return self._sites((branch, "block") for branch in self._residual_branches())
+        ends = self._stage_ends()
+        if place == "bottlenecks":
+            return self._sites((end, "bottleneck") for end, _ in ends)
+        if place == "transitions":
+            return self._sites((value, "transition") for pair in ends for value in pair if value is not None)
+        last = [self._last_map()] if ends else []
+        return self._sites((end, "stage") for end in [end for end, _ in ends] + last)
+
+    def modules(self) -> list[Site]:
+        """Every module that is called once and gives one feature map."""
+        return [
+            self._site(call, "module", "output", call.output)
+            for call in self.trace.calls
+            if call.stack and self._once(call) and call.output is not None and self.trace.is_map(call.output)
+        ]
+
+    def refusal(self, name: str) -> str:
+        """Why the module of that name is no site."""
+        calls = [call for call in self.trace.calls if name in call.names]
+        if not calls:
+            return "is never called in this forward"
+        if len(calls) > 1:
+            return f"is called {len(calls)} times in one forward, and a gate there would act every time"
+        return "does not give one feature map" if calls[0].stack else "is the whole network"
+
+    @cached_property
+    def _counts(self) -> Mapping[int, int]:
+        return self.trace.times_called()
+
+    @cached_property
+    def _readers(self) -> Mapping[int, list[int]]:
+        return self.trace.readers()
+
+    @cached_property
+    def _ancestors(self) -> list[int]:
+        """For every value the set of values it came from, itself included, as bits of one integer."""
+        sets: list[int] = []
+        for value in self.trace.values:
+            bits = 1 << value.index
+            for parent in value.parents:
+                bits |= sets[parent]
+            sets.append(bits)
+        return sets
+
+    def _once(self, call: Call) -> bool:
+        return self._counts[id(call.module)] == 1
+
+    # --- which values ---
+
+    def _drops(self) -> Iterator[tuple[int, int]]:
+        """Pairs (larger map, smaller map made from it); global pooling is none."""
+        trace = self.trace
+        for value in trace.values:
+            if value.op in _REARRANGING or not trace.is_map(value.index):
+                continue
+            if all(size == 1 for size in value.shape[2:]) and value.op != "convolution":
+                continue
+            for parent in value.parents:
+                if trace.is_map(parent) and trace.level(parent) < trace.level(value.index):
+                    yield parent, value.index
+
+    def _stage_ends(self) -> list[tuple[int, int | None]]:
+        """The last map of every resolution but the lowest, stem left out, and what the downsampling module gives."""
+        trace = self.trace
+        latest: dict[int, tuple[int, int | None]] = {}
+        deepest = 0
+        for parent, small in self._drops():
+            level = trace.level(parent)
+            deepest = max(deepest, trace.level(small))
+            around = [trace.calls[index] for index in trace.values[small].stack]
+            takers = [(call, taken) for call in around for taken in self._taken(call, level)]
+            end = takers[0][1] if takers else parent
+            if level not in latest or end >= latest[level][0]:
+                latest[level] = (end, takers[-1][0].output if takers else None)
+        first = max(min(2, deepest - 3), 0)
+        return [latest[level] for level in sorted(latest) if first <= level < deepest]
+
+    def _taken(self, call: Call, level: int) -> list[int]:
+        """The map of that level that a call takes, the latest of several, if it gives one of the next (or none)."""
+        trace = self.trace
+        if call.output is not None and trace.is_map(call.output) and trace.level(call.output) != level + 1:
+            return []
+        fitting = [index for index in call.inputs if trace.is_map(index) and trace.level(index) == level]
+        return [max(fitting)] if fitting and call.stack else []
+
+    def _last_map(self) -> int:
+        """The last map of more than one position that something else than a map is made from."""
+        trace = self.trace
+        ends = [
+            value.index
+            for value in trace.values
+            if trace.is_map(value.index)
+            and max(value.shape[2:]) > 1
+            and "avg_pool" not in value.op
+            and not any(trace.values[reader].shape[2:] == value.shape[2:] for reader in self._readers[value.index])
+        ]
+        deepest = max(trace.level(index) for index in ends)
+        return max(index for index in ends if trace.level(index) == deepest)
+
+    def _residual_branches(self) -> Iterator[int]:
+        """The longer operand of every addition whose shorter one is an identity or a projection of at most one conv."""
+        values = self.trace.values
+        for value in values:
+            maps = [parent for parent in value.parents if self.trace.is_map(parent)]
+            if value.op != "add" or len(maps) != 2 or values[maps[0]].shape != values[maps[1]].shape:
+                continue
+            first, second = maps
+            branch, shortcut = (first, second) if values[first].depth >= values[second].depth else (second, first)
+            common = self._ancestors[branch] & self._ancestors[shortcut]
+            fork = values[common.bit_length() - 1]
+            if values[shortcut].depth - fork.depth <= 1 and values[branch].depth > fork.depth and branch != fork.index:
+                yield branch
+
+    # --- which modules ---
+
+    def _sites(self, wanted: Iterator[tuple[int, str]]) -> list[Site]:
+        found: dict[str, Site] = {}
+        for value, kind in wanted:
+            site = self._site_at(value, kind)
+            if site is not None:
+                found.setdefault(site.name, site)
+        return list(found.values())
+
+    def _site_at(self, index: int, kind: str) -> Site | None:
+        """The module boundary at a value; past functions of one map that keep its shape, the boundary before them.
+
+        A multiplying gate and such a function (an activation, a scale) nearly always commute.
+        """
+        while True:
+            after, before = self._giver(index), self._taker(index)
+            if after is not None:
+                return self._site(after, kind, "output", index)
+            if before is not None:
+                return self._site(before, kind, "input", index)
+            value = self.trace.values[index]
+            maps = [parent for parent in value.parents if self.trace.is_map(parent)]
+            if len(maps) != 1 or self.trace.values[maps[0]].shape != value.shape or value.op == "convolution":
+                return None
+            index = maps[0]
+
+    def _giver(self, index: int) -> Call | None:
+        """The module that made the value: the outermost that is no bare container and spans at most one resolution."""
+        value, trace = self.trace.values[index], self.trace
+        calls = [call for call in trace.calls if call.output == index and call.stack and self._once(call)]
+        makers = [call for call in calls if call.index in value.stack] or calls
+        proper = [call for call in makers if type(call.module) is not nn.Sequential] or makers
+        near = [
+            call
+            for call in proper
+            if call.first is None or not trace.is_map(call.first) or trace.level(call.first) >= trace.level(index) - 1
+        ]
+        return min(near or proper, key=lambda call: len(call.stack), default=None)
+
+    def _taker(self, index: int) -> Call | None:
+        """The one module that reads the value, as its first argument, and inside which all its readers are."""
+        for call in self.trace.calls:
+            if call.first == index and call.stack and self._once(call):
+                readers = self._readers[index]
+                if readers and all(call.index in self.trace.values[reader].stack for reader in readers):
+                    return call
+        return None
+
+    def _site(self, call: Call, kind: str, side: str, index: int | None) -> Site:
+        assert index is not None
+        value = self.trace.values[index]
+        names = call.names
+        reduction = 2 ** max(self.trace.level(index), 0)
+        site = Site(names[0], kind, value.shape[1], value.shape[2:], reduction, side, names)
+        return replace(site, dtype=value.dtype, device=value.device)

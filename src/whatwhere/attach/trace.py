@@ -1,0 +1,219 @@
+"""One dummy forward of a host, written down: which tensors were made from which, and by which modules.
+
+Nothing is computed: the forward runs on fake tensors, through a copy of the module tree that shares the host's
+parameters and has its hooks taken off. The host itself is not called and not changed.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from whatwhere.errors import AttachError
+
+__all__ = ["Call", "Trace", "Value", "trace"]
+
+_CONVOLUTIONS = ("convolution", "conv1d", "conv2d", "conv3d", "_convolution")
+
+
+@dataclass(frozen=True)
+class Value:
+    """One version of one tensor. ``depth`` counts the convolutions on the longest path from the host's input."""
+
+    index: int
+    shape: tuple[int, ...]
+    op: str
+    parents: tuple[int, ...]
+    stack: tuple[int, ...]  # the calls that were open when it was made, outermost first
+    depth: int
+    fed: bool  # computed from the host's input, not from parameters alone
+    channels_first: bool  # False between a permute to (B, *S, C) and the one back
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass
+class Call:
+    """One call of one module: its names in the host, the values it took and the single tensor it gave, if it did."""
+
+    index: int
+    names: tuple[str, ...]
+    module: nn.Module
+    stack: tuple[int, ...]
+    inputs: tuple[int, ...]
+    first: int | None  # the first positional argument, when that is a tensor
+    output: int | None = None
+
+
+@dataclass
+class Trace:
+    """All values and module calls of one forward, in order; ``spatial_dims`` and ``size`` are the host input's."""
+
+    values: list[Value] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    batch: int = 2
+    spatial_dims: int = 2
+    size: tuple[int, ...] = ()
+
+    def is_map(self, index: int) -> bool:
+        """Whether the value is a feature map (B, C, *S) computed from the input, by at least one convolution."""
+        value = self.values[index]
+        ranked = len(value.shape) == self.spatial_dims + 2 and value.shape[0] == self.batch
+        return ranked and value.channels_first and value.fed and value.depth > 0
+
+    def level(self, index: int) -> int:
+        """How often the map has been halved since the input: log2 of the reduction, rounded."""
+        spatial = self.values[index].shape[2:]
+        ratios = [math.log2(full / now) for full, now in zip(self.size, spatial, strict=True) if now]
+        return round(sum(ratios) / len(ratios)) if ratios else 0
+
+    def readers(self) -> Mapping[int, list[int]]:
+        """For every value, the values computed directly from it."""
+        found: dict[int, list[int]] = {value.index: [] for value in self.values}
+        for value in self.values:
+            for parent in value.parents:
+                found[parent].append(value.index)
+        return found
+
+    def times_called(self) -> Mapping[int, int]:
+        """How often each module was called, by ``id``."""
+        counts: dict[int, int] = {}
+        for call in self.calls:
+            counts[id(call.module)] = counts.get(id(call.module), 0) + 1
+        return counts
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.trace, self.open = trace, list[int]()
+        self.current: dict[int, int] = {}
+        self.alive: list[Tensor] = []  # an id is a tensor's only as long as the tensor lives
+
+    def value_of(self, tensor: Tensor) -> int:
+        if id(tensor) not in self.current:
+            self.note(tensor, "given", (), fed=False)
+        return self.current[id(tensor)]
+
+    def note(
+        self, tensor: Tensor, op: str, parents: tuple[int, ...], fed: bool | None = None, order: Any = None
+    ) -> None:
+        values = self.trace.values
+        depth = max((values[parent].depth for parent in parents), default=0) + (op in _CONVOLUTIONS)
+        fed = any(values[parent].fed for parent in parents) if fed is None else fed
+        shape, stack = tuple(tensor.shape), tuple(self.open)
+        first = op in _CONVOLUTIONS or all(values[parent].channels_first for parent in parents)
+        if op == "permute" and len(order) > 2:
+            first = order[1] == 1 or ((order[1] == len(order) - 1 or first) and order[-1] != 1)
+        where = tensor.dtype, tensor.device
+        values.append(Value(len(values), shape, op, parents, stack, depth, fed, first, *where))
+        self.current[id(tensor)] = len(values) - 1
+        self.alive.append(tensor)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        taken = tuple(dict.fromkeys(self.value_of(tensor) for tensor in _tensors((args, kwargs))))
+        result = func(*args, **(kwargs or {}))
+        parents = tuple(index for index in taken if self.trace.values[index].fed)
+        for tensor in _tensors(result):
+            self.note(tensor, func.overloadpacket.__name__.removesuffix("_"), parents, order=args[-1])
+        return result
+
+
+def _tensors(tree: object) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _shadow(host: nn.Module) -> nn.Module:
+    """The host's module tree, copied; parameters and buffers shared; eval mode; the user's hooks left out."""
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*host.parameters(), *host.buffers())}
+    shadow = copy.deepcopy(host, shared).eval()
+    for module in shadow.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    return shadow
+
+
+@contextmanager
+def _listening(shadow: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    names: dict[int, list[str]] = {}
+    for name, module in shadow.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(name)
+    calls = recorder.trace.calls
+
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        inputs = tuple(recorder.value_of(tensor) for tensor in _tensors((args, kwargs)))
+        first = recorder.value_of(args[0]) if args and isinstance(args[0], Tensor) else None
+        calls.append(Call(len(calls), tuple(names[id(module)]), module, tuple(recorder.open), inputs, first))
+        recorder.open.append(len(calls) - 1)
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        call = calls[recorder.open.pop()]
+        call.output = recorder.value_of(output) if isinstance(output, Tensor) else None
+
+    for module in {id(module): module for module in shadow.modules()}.values():
+        module.register_forward_pre_hook(enter, with_kwargs=True)
+        module.register_forward_hook(leave)
+    yield
+
+
+def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequence[Any] | None = None) -> Trace:
+    """Run one fake forward of ``host`` and return what happened.
+
+    Args:
+        host: any network; it is not changed.
+        input_size: (channels, *spatial) of its one input; a batch of two is made of it. None: the channels of the first
+            convolution, at 224 px a side (64 in three dimensions).
+        inputs: the positional arguments instead, for a host that takes something else than one map; tensors among them
+            give shapes and dtypes only.
+    Raises:
+        AttachError: when the host has no convolution, or cannot run on this input.
+    """
+    first = next((module for module in host.modules() if hasattr(module, "in_channels")), None)
+    if first is None and inputs is None and input_size is None:
+        raise AttachError(
+            f"plan({type(host).__name__}): the network has no convolution, so there is nothing to size an input by",
+            fix="give input_size=(channels, height, width)",
+        )
+    parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
+    if inputs is None:
+        size = tuple(input_size) if input_size is not None else _usual_size(first)
+        inputs = (torch.empty(2, *size, device="meta", dtype=parameter.dtype),)
+    result = Trace()
+    recorder = _Recorder(result)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        faked = pytree.tree_map_only(Tensor, lambda t: _fake(t, parameter.device), tuple(inputs))
+        maps = [tensor for tensor in _tensors(faked) if tensor.ndim >= 3]
+        if not maps:
+            raise AttachError(f"plan({type(host).__name__}): no input is a map (batch, channels, size, ...)")
+        result.batch, result.spatial_dims, result.size = maps[0].shape[0], maps[0].ndim - 2, tuple(maps[0].shape[2:])
+        for tensor in _tensors(faked):
+            recorder.note(tensor, "input", (), fed=True)
+        shadow = _shadow(host)
+        with recorder, _listening(shadow, recorder):
+            try:
+                shadow(*faked)
+            except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, AssertionError) as error:
+                shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(faked))
+                raise AttachError(
+                    f"plan({type(host).__name__}): the network does not run on this input; nothing was changed",
+                    got=f"inputs {shapes}; {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                    fix="give the input_size=(channels, height, width) it takes, or inputs=(...) as you call it",
+                ) from error
+    return result
+
+
+def _fake(tensor: Tensor, device: torch.device) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device if tensor.is_meta else tensor.device)
+
+
+def _usual_size(first: Any) -> tuple[int, ...]:
+    dims = len(getattr(first, "kernel_size", (1, 1)))
+    return (first.in_channels, *[64 if dims == 3 else 224] * dims)

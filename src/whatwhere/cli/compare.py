@@ -1,0 +1,133 @@
+"""`whatwhere compare`: does a gate pay?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from whatwhere.train import Recipe
+
+__all__ = ["Compare"]
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train a host with several gates, with the same seeds, and say which gate pays.
+
+    In one seed all arms start from the same host weights and see the images in the same order. The epoch is chosen on
+    the validation split and the test split is read once a trial. OUT gets summary.json, table.md, picture.png and a
+    folder for each trial. Run it again after an interruption: finished trials are skipped, broken-off ones go on.
+    """
+
+    host: str = "resnet20"
+    """The network: whatwhere's own (resnet20, ...), torchvision/NAME or timm/NAME."""
+    gates: str = "none,se,bam,cbam"
+    """Gates, separated by commas, options after colons (bam:combine=product:reduction=8); none is the bare host."""
+    data: str = "scenes"
+    """The images: scenes (drawn here, nothing to download), cifar10, cifar100, fashion-mnist or folder:PATH."""
+    seeds: int = 3
+    """How many seeds each arm is trained with (0, 1, ...); one seed allows no statement."""
+    epochs: int = 2
+    """Epochs of each trial."""
+    out: Path = Path("runs/compare")
+    """Folder for everything that is written."""
+    at: str | None = None
+    """One place for all gates: bottlenecks, blocks, stages or a regular expression; None: each at its paper's place."""
+    start: Literal["preset", "identity"] = "preset"
+    """How gates start: as their paper says, or as the identity."""
+    root: Path | None = None
+    """Where the data lie, for those that are read from disk."""
+    limit: int | None = None
+    """Use only so many training images."""
+    image_size: int | None = None
+    """Bring the images to this side, in pixels."""
+    stem: Literal["standard", "small"] | None = None
+    """The host's first layers; None: small for images up to 64 pixels."""
+    batch_size: int = 128
+    """Images in a batch."""
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """The optimiser; sgd has Nesterov momentum 0.9."""
+    lr: float | None = None
+    """Peak learning rate; None: 0.1 for sgd, 0.001 for adamw."""
+    weight_decay: float = 5e-4
+    """Weight decay."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """Course of the learning rate; step divides it by 10 at a half and at three quarters of the epochs."""
+    warmup_epochs: float = 0.0
+    """Epochs (fractions too) in which the learning rate rises to its peak."""
+    label_smoothing: float = 0.0
+    """Label smoothing."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward pass."""
+    flip: bool = True
+    """Mirror training images at random; turn off where left and right tell classes apart."""
+    threads: int | None = None
+    """CPU threads; None: torch's choice."""
+    quiet: bool = False
+    """Show no progress, only the table."""
+
+    def run(self) -> int:
+        """Run the comparison and print the table; Markdown when standard output is not a terminal.
+
+        Raises:
+            WhatwhereError: as ``whatwhere.experiments.compare`` does, before any training where it can be told.
+        """
+        from whatwhere.experiments import Comparison, Watch, compare, watcher
+
+        self._set_threads()
+        comparison = Comparison(
+            host=self.host,
+            gates=tuple(gate.strip() for gate in self.gates.split(",") if gate.strip()),
+            data=self.data,
+            seeds=self.seeds,
+            recipe=self._recipe(),
+            at=self.at,
+            start=self.start,
+            stem=self.stem,
+            limit=self.limit,
+            image_size=self.image_size,
+        )
+        summary = compare(comparison, self.out, root=self.root, watch=Watch() if self.quiet else watcher())
+        _show(summary, self.out)
+        return 0
+
+    def _set_threads(self) -> None:
+        if self.threads is None:
+            return
+        import torch
+
+        from whatwhere.errors import RunError
+
+        if self.threads < 1:
+            raise RunError("compare --threads: there must be at least one thread", got=f"--threads {self.threads}")
+        torch.set_num_threads(self.threads)
+
+    def _recipe(self) -> "Recipe":
+        from whatwhere.train import Recipe
+
+        lr = {"sgd": 0.1, "adamw": 0.001}[self.optimiser] if self.lr is None else self.lr
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimiser=self.optimiser,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            warmup_epochs=self.warmup_epochs,
+            label_smoothing=self.label_smoothing,
+            precision=self.precision,
+            flip=self.flip,
+        )
+
+
+def _show(summary: dict[str, object], out: Path) -> None:
+    from rich.console import Console
+
+    from whatwhere.experiments import markdown, rich_table
+
+    console = Console()
+    if console.is_terminal:
+        console.print(rich_table(summary))
+        console.print(f"{out}/: summary.json, table.md, picture.png", markup=False, highlight=False)
+    else:
+        print(markdown(summary), end="")

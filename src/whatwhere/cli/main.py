@@ -1,0 +1,51 @@
+"""The `whatwhere` command: picks the verb, and turns errors into messages and exit statuses."""
+
+import errno
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from whatwhere.cli.compare import Compare
+from whatwhere.cli.plan import Plan
+from whatwhere.errors import WhatwhereError
+
+__all__ = ["main"]
+
+_FIXES = {
+    errno.ENOSPC: "free some space and run the same command again; what is finished is kept",
+    errno.EROFS: "choose a folder that can be written",
+    errno.EACCES: "choose a folder that can be written",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    0 when it did what it was asked to; 2 for a mistake the user can mend, with the message on standard error and no
+    traceback; 130 after Ctrl-C. A failure of the program itself keeps its traceback.
+    """
+    command = tyro.cli(
+        Compare | Plan,  # type: ignore[arg-type]
+        prog="whatwhere",
+        description="Attention gates for convolutional networks: what to look at, and where.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes,),
+    )
+    try:
+        return int(command.run())
+    except WhatwhereError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _FIXES:
+            raise
+        verb = type(command).__name__.lower()
+        said = WhatwhereError(
+            f"{verb}: {error.strerror.lower()}", got=str(error.filename or ""), fix=_FIXES[error.errno]
+        )
+        print(said, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130

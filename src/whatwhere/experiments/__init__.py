@@ -1,0 +1,27 @@
+"""Experiments: sets of trials with paired seeds, and the tables, pictures and statements that they allow."""
+
+from whatwhere.experiments.comparison import compare
+from whatwhere.experiments.result import TrialResult
+from whatwhere.experiments.runner import finished_trials, run_trials
+from whatwhere.experiments.screen import watcher
+from whatwhere.experiments.spec import Comparison, TrialSpec
+from whatwhere.experiments.statistics import compare_arms, describe, holm, paired
+from whatwhere.experiments.table import markdown, rich_table
+from whatwhere.experiments.watch import Watch
+
+__all__ = [
+    "Comparison",
+    "TrialResult",
+    "TrialSpec",
+    "Watch",
+    "compare",
+    "compare_arms",
+    "describe",
+    "finished_trials",
+    "holm",
+    "markdown",
+    "paired",
+    "rich_table",
+    "run_trials",
+    "watcher",
+]

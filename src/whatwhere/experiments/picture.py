@@ -1,0 +1,69 @@
+"""A summary as a picture: accuracy of every seed beside what each arm costs."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["draw"]
+
+# Okabe and Ito's colours, which people with the common colour blindnesses tell apart.
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+
+
+def draw(summary: Mapping[str, Any]) -> bytes:
+    """A PNG: per arm the test accuracy (seeds, mean, 95 % interval), time and parameters relative to the bare host."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    arms = summary["arms"]
+    figure = Figure(figsize=(10, 1.6 + 0.6 * len(arms)), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    accuracy, time, parameters = figure.subplots(1, 3, sharey=True, width_ratios=(2.2, 1, 1))
+    _accuracy(accuracy, arms)
+    batch = arms[0]["latency_batch"]
+    _relative(time, arms, "ms_per_image", f"time of a forward, batch {batch}", _ORANGE, "{:.3g} ms")
+    _relative(parameters, arms, "parameters", "parameters", _GREEN, "{:,}")
+    accuracy.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
+    accuracy.set_ylim(len(arms) - 0.5, -0.5)
+    comparison = summary["comparison"]
+    epochs = comparison["recipe"]["epochs"]
+    figure.suptitle(f"{comparison['host']} on {comparison['data']}, epochs: {epochs}, test split", fontsize=11)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _accuracy(axes: Any, arms: Sequence[Mapping[str, Any]]) -> None:
+    seeds = sorted({seed for arm in arms for seed in arm["seeds"]}, key=int)
+    for seed in seeds:
+        points = [(arm["seeds"][seed], place) for place, arm in enumerate(arms) if seed in arm["seeds"]]
+        axes.plot(*zip(*points, strict=True), "o-", color=_GREY, linewidth=0.7, markersize=4, alpha=0.9, zorder=1)
+    for place, arm in enumerate(arms):
+        moments = arm["accuracy"]
+        if moments is None:
+            continue
+        axes.plot(moments["mean"], place, "D", color=_BLUE, markersize=7, zorder=3)
+        if moments["low"] is not None:
+            axes.plot((moments["low"], moments["high"]), (place, place), color=_BLUE, linewidth=2.5, zorder=2)
+    axes.set_xlabel("test accuracy, %")
+    axes.set_title("grey: seeds, lines join a seed\nblue: mean and 95 % interval", fontsize=9)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _relative(axes: Any, arms: Sequence[Mapping[str, Any]], key: str, title: str, colour: str, form: str) -> None:
+    """Bars of ``key`` as multiples of the first arm's, the value itself written beside each."""
+    base = arms[0][key]
+    for place, arm in enumerate(arms):
+        if base and arm[key] is not None:
+            share = arm[key] / base
+            axes.barh(place, share, height=0.55, color=colour, alpha=0.85)
+            axes.text(share, place, f"  ×{share:.3g}\n  {form.format(arm[key])}", va="center", fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
+    shares = [arm[key] / base for arm in arms if base and arm[key] is not None]
+    axes.set_xlim(0, 1.45 * max(shares, default=1))
+    axes.set_xlabel("relative to none")
+    axes.set_title(title, fontsize=9)
+
+
+def _label(arm: Mapping[str, Any]) -> str:
+    return f"{arm['gate']}\nat {arm['at']}" if arm["at"] else str(arm["gate"])

@@ -1,0 +1,92 @@
+"""`whatwhere compare`, as its words are read and answered."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import tyro
+
+from whatwhere.cli.compare import Compare
+from whatwhere.errors import RunError
+
+
+def _run(words: str, out) -> int:
+    return tyro.cli(Compare, args=["--host", "tiny", "--data", "tiny", *words.split(), "--out", str(out)]).run()
+
+
+def test_help_and_wrong_words_are_answered_without_torch():
+    code = "import sys, whatwhere.cli.compare; sys.exit('torch' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_option_has_a_help_text(capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(Compare, args=["--help"], prog="whatwhere compare")
+    text = capsys.readouterr().out
+    assert "--gates STR" in text
+    assert "--batch-size INT" in text
+    assert "the paired seeds" in text or "seeds" in text
+
+
+def test_the_table_goes_to_stdout_and_progress_to_stderr(lab, tmp_path, capsys):
+    assert _run("--gates none,se --seeds 2 --epochs 1 --batch-size 4", tmp_path) == 0
+    out, err = capsys.readouterr()
+    assert out == (tmp_path / "table.md").read_text()
+    assert [line.split(":")[0] for line in err.splitlines()] == [
+        "1/4 none seed 0",
+        "2/4 se seed 0",
+        "3/4 none seed 1",
+        "4/4 se seed 1",
+    ]
+
+
+def test_quiet_leaves_the_table(lab, tmp_path, capsys):
+    assert _run("--gates none --seeds 1 --batch-size 4 --quiet", tmp_path) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("| arm |")
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        ("", "lr", 0.1),
+        ("--optimiser adamw", "lr", 0.001),
+        ("--optimiser adamw --lr 0.5", "lr", 0.5),
+        ("--schedule step", "schedule", "step"),
+        ("--no-flip", "flip", False),
+        ("--precision bf16", "precision", "bf16"),
+        ("", "weight_decay", 5e-4),
+    ],
+)
+def test_words_become_the_recipe(words, field, value):
+    assert getattr(tyro.cli(Compare, args=words.split())._recipe(), field) == value
+
+
+def test_threads_are_set_only_when_given(lab, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    with pytest.raises(RunError) as caught:
+        _run("--threads 0", tmp_path)
+    assert str(caught.value) == "compare --threads: there must be at least one thread\n  got: --threads 0"
+    tyro.cli(Compare, args=[])._set_threads()
+    assert given == []
+    tyro.cli(Compare, args=["--threads", "3"])._set_threads()
+    assert given == [3]
+
+
+def test_a_comparison_without_yardstick_is_refused(lab, tmp_path):
+    with pytest.raises(RunError, match=r"^compare\(gates='se'\): 'none', the bare host as the yardstick, is missing"):
+        _run("--gates se", tmp_path)
+    assert lab.trained == []
+
+
+def test_a_terminal_gets_a_table_with_the_folder(lab, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    _run("--gates none,se --seeds 1 --batch-size 4 --quiet", tmp_path)
+    out = capsys.readouterr().out
+    assert "accuracy %" in out
+    assert "one seed: no statement" in out
+    assert f"{tmp_path}/: summary.json, table.md, picture.png" in out

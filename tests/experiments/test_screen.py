@@ -1,0 +1,79 @@
+"""What a person sees while trials run."""
+
+import io
+import re
+
+import pytest
+
+from whatwhere.errors import RunError
+from whatwhere.experiments import Comparison, run_trials, watcher
+from whatwhere.experiments.screen import Bar, Lines
+from whatwhere.train import Recipe
+
+TRIALS = Comparison("tiny", ("none", "se"), "tiny", seeds=1, recipe=Recipe(epochs=2, batch_size=4)).trials()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "kind"), [(io.StringIO, Lines), (Terminal, Bar)], ids=["file", "terminal"])
+def test_the_stream_decides(stream, kind):
+    assert type(watcher(stream())) is kind
+
+
+def test_a_file_gets_one_plain_line_a_trial(lab, tmp_path):
+    lab.accuracy["none", 0] = 0.8756
+    stream = io.StringIO()
+    run_trials(TRIALS, tmp_path, lab.splits, watcher(stream))
+    first, second = stream.getvalue().splitlines()
+    assert re.fullmatch(r"1/2 none seed 0: test 87\.56 %, best epoch 1, \d+\.\d s", first)
+    assert re.fullmatch(r"2/2 se seed 0: test 80\.00 %, best epoch 1, \d+\.\d s", second)
+
+
+def test_what_was_finished_broken_or_claimed_is_said(lab, tmp_path):
+    run_trials(TRIALS, tmp_path, lab.splits)
+    path = tmp_path / TRIALS[1].name / "result.json"
+    path.write_text("{")
+    (tmp_path / TRIALS[1].name / "claim.json").write_text('{"machine": "elsewhere", "pid": 7}')
+    stream = io.StringIO()
+    run_trials(TRIALS, tmp_path, lab.splits, watcher(stream))
+    skipped, warning, left = stream.getvalue().splitlines()
+    assert skipped == "1/2 none seed 0: test 80.00 %, finished before"
+    assert warning.startswith(f"warning: {path}: it cannot be read (")
+    assert left == (
+        "2/2 se seed 0: left out: process 7 on elsewhere has it; if that one is gone, delete its claim.json"
+    )
+
+
+def test_a_terminal_gets_a_bar_with_arm_seed_and_epoch(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    run_trials(TRIALS, tmp_path, lab.splits, watcher(stream))
+    text = stream.getvalue()
+    assert "1/2 none seed 0: test 80.00 %" in text
+    assert "2/2 trials" in text
+    assert "100%" in text
+
+
+def test_the_bar_counts_only_the_work_that_is_left(lab, tmp_path):
+    run_trials(TRIALS[:1], tmp_path, lab.splits)
+    bar = Bar(Terminal())
+    seen = []
+    bar.epoch = lambda spec, record: (Bar.epoch(bar, spec, record), seen.append(_state(bar)))
+    run_trials(TRIALS, tmp_path, lab.splits, bar)
+    assert seen == [("1/2 trials: se seed 0 epoch 1/2", 1, 2), ("1/2 trials: se seed 0 epoch 2/2", 2, 2)]
+
+
+def _state(bar):
+    task = bar._progress.tasks[0]
+    return task.description, task.completed, task.total
+
+
+def test_the_bar_is_taken_down_when_a_trial_fails(lab, tmp_path):
+    lab.fails["se", 0] = RunError("train: no")
+    bar = Bar(Terminal())
+    with pytest.raises(RunError, match=r"^train: no$"):
+        run_trials(TRIALS, tmp_path, lab.splits, bar)
+    assert not bar._progress.live.is_started

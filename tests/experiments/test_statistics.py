@@ -1,0 +1,147 @@
+"""The statistics against scipy and against made-up worlds whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from whatwhere.experiments.statistics import compare_arms, describe, holm, paired
+
+
+def _seeds(values):
+    return dict(enumerate(values))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 20], ids="n={}".format)
+def test_interval_and_p_are_scipys(n):
+    generator = np.random.default_rng(n)
+    arm, yardstick = generator.normal(90, 1, n), generator.normal(89, 1, n)
+    moments, p = paired(_seeds(arm), _seeds(yardstick))
+    reference = stats.ttest_rel(arm, yardstick)
+    interval = reference.confidence_interval(0.95)
+    assert (moments.low, moments.high) == pytest.approx((interval.low, interval.high))
+    assert p == pytest.approx(reference.pvalue)
+    assert moments.sd == pytest.approx(np.std(arm - yardstick, ddof=1))
+
+
+def test_pairs_are_made_by_seed_not_by_order():
+    moments, _ = paired({2: 3.0, 0: 1.0, 7: 100.0}, {0: 0.5, 1: 50.0, 2: 2.0})
+    assert (moments.n, moments.mean) == (2, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("ps", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # Holm by hand: 3 * .01, 2 * .03, and .04 held up to .06
+        ([0.5, 0.9], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([], []),
+    ],
+    ids=["monotone", "capped", "single", "none"],
+)
+def test_holm_by_hand(ps, adjusted):
+    assert list(holm({str(i): p for i, p in enumerate(ps)}).values()) == pytest.approx(adjusted)
+
+
+@pytest.mark.parametrize("ps", [[0.01, 0.01, 0.2], [0.001, 0.02, 0.03, 0.9]], ids=["tied", "four"])
+def test_holm_lies_between_raw_and_bonferroni_and_keeps_the_order(ps):
+    adjusted = list(holm({str(i): p for i, p in enumerate(ps)}).values())
+    assert all(p <= q <= min(1, p * len(ps)) for p, q in zip(ps, adjusted, strict=True))
+    assert adjusted == sorted(adjusted)
+
+
+def test_one_seed_allows_no_statement():
+    difference = compare_arms({"none": {0: 80.0}, "se": {0: 85.0}})["se"]
+    assert (difference.n, difference.mean, difference.low, difference.p) == (1, 5.0, None, None)
+    assert difference.verdict == "one seed: no statement"
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.1, -3.0], ids="gain={}".format)
+def test_the_same_difference_in_every_seed_allows_no_statement(gain):
+    yardstick = {0: 80.1, 1: 80.3, 2: 80.7}
+    arm = {seed: value + gain for seed, value in yardstick.items()}  # differs in the last bit, not in truth
+    difference = compare_arms({"none": yardstick, "se": arm})["se"]
+    assert (difference.sd, difference.low, difference.high, difference.p, difference.p_holm) == (0.0, *[None] * 4)
+    assert difference.verdict == "same difference in every seed: no statement"
+
+
+def test_without_the_yardstick_nothing_is_said():
+    differences = compare_arms({"none": {}, "se": {0: 1.0}, "bam": {}})
+    assert {name: d.verdict for name, d in differences.items()} == dict.fromkeys(
+        ("se", "bam"), "no paired seed: no statement"
+    )
+
+
+def test_verdicts_rest_on_the_corrected_p():
+    yardstick = _seeds([80.0, 81.0, 80.5, 79.5])
+    noise = (0.0, 0.1, -0.1, 0.05)
+
+    def arm(gain, width=1.0):
+        return {seed: value + gain + width * noise[seed] for seed, value in yardstick.items()}
+
+    values = {"none": yardstick, "up": arm(2), "down": arm(-2), "flat": arm(0.01), "edge": arm(0.2, 1.4)}
+    differences = compare_arms(values)
+    assert {name: difference.verdict for name, difference in differences.items()} == {
+        "up": "better",
+        "down": "worse",
+        "flat": "no significant difference",
+        "edge": "no significant difference",
+    }
+    assert differences["edge"].p < 0.05 < differences["edge"].p_holm
+
+
+def test_arms_without_a_p_do_not_count_in_the_correction():
+    yardstick = _seeds([80.0, 81.0, 80.5])
+    arm = _seeds([80.5, 81.7, 80.9])
+    alone = compare_arms({"none": yardstick, "se": arm})["se"]
+    beside = compare_arms({"none": yardstick, "se": arm, "bam": {0: 85.0}})["se"]
+    assert alone == beside
+
+
+def test_describe_refuses_nothing():
+    with pytest.raises(ValueError, match=r"^describe\(values\): there are no values$"):
+        describe([])
+
+
+def test_describe_survives_large_offsets():
+    moments = describe([1e9 + 1, 1e9 + 2, 1e9 + 3])
+    assert moments.mean == 1e9 + 2
+    assert moments.sd == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("n", [3, 5], ids="n={}".format)
+def test_the_interval_covers_the_truth_in_95_of_100_worlds(n):
+    generator = np.random.default_rng(0)
+    worlds, gain = 2000, 0.4
+    covered = 0
+    for _ in range(worlds):
+        seed_effect = generator.normal(0, 1, n)
+        yardstick = 90 + seed_effect + generator.normal(0, 0.3, n)
+        moments, _ = paired(_seeds(90 + gain + seed_effect + generator.normal(0, 0.3, n)), _seeds(yardstick))
+        covered += moments.low <= gain <= moments.high
+    assert 0.93 <= covered / worlds <= 0.97
+
+
+def test_of_worlds_without_any_gain_one_in_twenty_at_most_is_given_a_verdict():
+    """Holm holds the chance of at least one false verdict in the family at 5 %, though the arms share a yardstick."""
+    generator = np.random.default_rng(1)
+    worlds, n = 1500, 4
+    false = 0
+    for _ in range(worlds):
+        arms = {name: _seeds(90 + generator.normal(0, 0.5, n)) for name in ("none", "se", "bam", "cbam")}
+        false += any(d.verdict in ("better", "worse") for d in compare_arms(arms).values())
+    assert 0.02 <= false / worlds <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / worlds)
+
+
+def test_a_single_arm_is_given_a_false_verdict_in_one_world_of_twenty():
+    generator = np.random.default_rng(2)
+    worlds, n = 2000, 3
+    false = sum(
+        compare_arms({"none": _seeds(generator.normal(90, 1, n)), "se": _seeds(generator.normal(90, 1, n))})[
+            "se"
+        ].verdict
+        != "no significant difference"
+        for _ in range(worlds)
+    )
+    assert 0.04 <= false / worlds <= 0.06
