@@ -1,7 +1,9 @@
 """`whatwhere compare`, as its words are read and answered."""
 
+import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 import torch
@@ -24,9 +26,10 @@ def test_every_option_has_a_help_text(capsys):
     with pytest.raises(SystemExit):
         tyro.cli(Compare, args=["--help"], prog="whatwhere compare")
     text = capsys.readouterr().out
-    assert "--gates STR" in text
-    assert "--batch-size INT" in text
-    assert "the paired seeds" in text or "seeds" in text
+    for field in fields(Compare):
+        option = f"--{field.name.replace('_', '-')}"
+        shown = re.search(rf"{option}[ ,](?:(?!--[a-z]).|--no-)*?([A-Z][a-z]+ [^()]*)\(default:", text, re.DOTALL)
+        assert shown, option
 
 
 def test_the_table_goes_to_stdout_and_progress_to_stderr(lab, tmp_path, capsys):

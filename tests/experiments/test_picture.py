@@ -41,7 +41,7 @@ def test_a_picture_is_a_png_and_matplotlibs_state_stays(summary):
     image = draw(summary)
     assert image.startswith(b"\x89PNG")
     width, height = struct.unpack(">II", image[16:24])
-    assert width == 1500
+    assert width == 1650
     assert height == 150 * 1.6 + 90 * len(summary["arms"])
     assert (dict(mpl.rcParams), mpl.get_backend()) == before
 

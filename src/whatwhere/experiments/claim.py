@@ -46,17 +46,20 @@ def _create(path: Path) -> bool:
 
 
 def _take_over(path: Path) -> bool:
-    """Replace a dead process's claim, under a lock, so that of two that see it dead only one gets it."""
+    """Replace a dead process's claim, under a lock on its folder, so that of two that see it dead only one gets it."""
     if os.name != "posix" or _alive(path):  # elsewhere asking whether a process lives can end it
         return False
     import fcntl
 
-    with open(path.with_name(path.name + ".lock"), "w") as lock:
+    lock = os.open(path.parent, os.O_RDONLY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _alive(path):
             return False
         path.unlink(missing_ok=True)
         return _create(path)
+    finally:
+        os.close(lock)
 
 
 def _alive(path: Path) -> bool:

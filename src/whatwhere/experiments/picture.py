@@ -7,7 +7,9 @@ from typing import Any
 __all__ = ["draw"]
 
 # Okabe and Ito's colours, which people with the common colour blindnesses tell apart.
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#707070"
+# Means are drawn this much above their row, so that they do not hide the seeds.
+_LIFT = 0.2
 
 
 def draw(summary: Mapping[str, Any]) -> bytes:
@@ -16,12 +18,12 @@ def draw(summary: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
     arms = summary["arms"]
-    figure = Figure(figsize=(10, 1.6 + 0.6 * len(arms)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(11, 1.6 + 0.6 * len(arms)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    accuracy, time, parameters = figure.subplots(1, 3, sharey=True, width_ratios=(2.2, 1, 1))
+    accuracy, time, parameters = figure.subplots(1, 3, sharey=True, width_ratios=(1.9, 1, 1))
     _accuracy(accuracy, arms)
     batch = arms[0]["latency_batch"]
-    _relative(time, arms, "ms_per_image", f"time of a forward, batch {batch}", _ORANGE, "{:.3g} ms")
+    _relative(time, arms, "ms_per_image", f"time of a forward, batch {batch}", _ORANGE, "{:.3g} ms/image")
     _relative(parameters, arms, "parameters", "parameters", _GREEN, "{:,}")
     accuracy.set_yticks(range(len(arms)), [_label(arm) for arm in arms])
     accuracy.set_ylim(len(arms) - 0.5, -0.5)
@@ -42,11 +44,12 @@ def _accuracy(axes: Any, arms: Sequence[Mapping[str, Any]]) -> None:
         moments = arm["accuracy"]
         if moments is None:
             continue
-        axes.plot(moments["mean"], place, "D", color=_BLUE, markersize=7, zorder=3)
+        place -= _LIFT
+        axes.plot(moments["mean"], place, "D", color=_BLUE, markersize=6, zorder=3)
         if moments["low"] is not None:
-            axes.plot((moments["low"], moments["high"]), (place, place), color=_BLUE, linewidth=2.5, zorder=2)
+            axes.plot((moments["low"], moments["high"]), (place, place), color=_BLUE, linewidth=2, zorder=2)
     axes.set_xlabel("test accuracy, %")
-    axes.set_title("grey: seeds, lines join a seed\nblue: mean and 95 % interval", fontsize=9)
+    axes.set_title("grey: seeds, lines join a seed\nblue: mean and its own (unpaired) 95 % interval", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
 
 
@@ -57,10 +60,10 @@ def _relative(axes: Any, arms: Sequence[Mapping[str, Any]], key: str, title: str
         if base and arm[key] is not None:
             share = arm[key] / base
             axes.barh(place, share, height=0.55, color=colour, alpha=0.85)
-            axes.text(share, place, f"  ×{share:.3g}\n  {form.format(arm[key])}", va="center", fontsize=8)
+            axes.text(share, place, f"  ×{share:.4g}\n  {form.format(arm[key])}", va="center", fontsize=8)
     axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
     shares = [arm[key] / base for arm in arms if base and arm[key] is not None]
-    axes.set_xlim(0, 1.45 * max(shares, default=1))
+    axes.set_xlim(0, 1.9 * max(shares, default=1))
     axes.set_xlabel("relative to none")
     axes.set_title(title, fontsize=9)
 

@@ -82,7 +82,7 @@ def _notes(comparison: Comparison, facts: Mapping[str, ArmFacts], splits: Splits
         "the arms.",
         f"Per image: MACs of a forward; kept, the bytes that training at batch {comparison.recipe.batch_size} keeps "
         f"for backward; ms, the median of forwards at batch {batch}, arms interleaved, in float32 on {here['device']}, "
-        f"{here['threads']} threads.",
+        f"threads: {here['threads']}.",
     ]
 
 
