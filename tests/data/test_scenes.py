@@ -56,7 +56,7 @@ def test_targets_are_whole_and_stand_anywhere(size):
     drawn = scenes.generate(500, seed=3, image_size=size)
     width, height = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).unbind(1)
     assert min(width.min(), height.min()) >= size / 8
-    assert max(width.max(), height.max()) <= size / 2 + 1
+    assert max(width.max(), height.max()) <= size * 9 / 16 + 1
     centres = (drawn.boxes[:, :2] + drawn.boxes[:, 2:]) / 2 / size
     assert centres.amin(0).max() < 0.3
     assert centres.amax(0).min() > 0.7

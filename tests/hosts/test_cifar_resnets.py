@@ -33,6 +33,7 @@ def test_three_stage_parameters_are_the_cited_ones(name: str, blocks: int, cited
 @pytest.mark.parametrize(
     ("name", "parameters", "macs"),
     [
+        ("resnet8", 75_290, 12_239_488),
         ("resnet20", 269_722, 40_551_040),
         ("resnet56", 853_018, 125_485_696),
         ("resnet110", 1_727_962, 252_887_680),

@@ -11,7 +11,7 @@ from torch import nn
 from whatwhere.errors import HostError
 from whatwhere.hosts import build, names
 
-OWN = "'resnet18', 'resnet20', 'resnet50', 'resnet56', 'resnet110', 'torchvision/NAME' or 'timm/NAME'"
+OWN = "'resnet8', 'resnet18', 'resnet20', 'resnet50', 'resnet56', 'resnet110', 'torchvision/NAME' or 'timm/NAME'"
 
 
 def refusal(name: str, **options: Any) -> HostError:
@@ -25,7 +25,7 @@ def first_conv(model: nn.Module) -> nn.Conv2d:
 
 
 def test_own_names() -> None:
-    assert names() == ("resnet18", "resnet20", "resnet50", "resnet56", "resnet110")
+    assert names() == ("resnet8", "resnet18", "resnet20", "resnet50", "resnet56", "resnet110")
 
 
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18", "timm/resnet18.a1_in1k", "resnet18"])

@@ -131,6 +131,8 @@ class Finder:
             deepest = max(deepest, trace.level(small))
             around = [trace.calls[index] for index in trace.values[small].stack]
             takers = [(call, taken) for call in around for taken in self._taken(call, level)]
+            if not takers and any(self._detour(call, level) for call in around):
+                continue
             end = takers[0][1] if takers else parent
             if level not in latest or end >= latest[level][0]:
                 latest[level] = (end, takers[-1][0].output if takers else None)
@@ -144,6 +146,13 @@ class Finder:
             return []
         fitting = [index for index in call.inputs if trace.is_map(index) and trace.level(index) == level]
         return [max(fitting)] if fitting and call.stack else []
+
+    def _detour(self, call: Call, level: int) -> bool:
+        """Whether a module gives a map of the resolution it takes, so that what shrinks inside grows again."""
+        ends = (call.first, call.output)
+        return bool(call.stack) and all(
+            end is not None and self.trace.is_map(end) and self.trace.level(end) == level for end in ends
+        )
 
     def _last_map(self) -> int:
         """The last map of more than one position that something else than a map is made from."""

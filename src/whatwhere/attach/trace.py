@@ -111,7 +111,7 @@ class _Recorder(TorchDispatchMode):
         fed = any(values[parent].fed for parent in parents) if fed is None else fed
         shape, stack = tuple(tensor.shape), tuple(self.open)
         first = op in _CONVOLUTIONS or all(values[parent].channels_first for parent in parents)
-        if op == "permute" and len(order) > 2:
+        if op == "permute" and len(order) == self.trace.spatial_dims + 2:
             first = order[1] == 1 or ((order[1] == len(order) - 1 or first) and order[-1] != 1)
         where = tensor.dtype, tensor.device
         values.append(Value(len(values), shape, op, parents, stack, depth, fed, first, *where))

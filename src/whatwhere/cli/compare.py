@@ -59,6 +59,8 @@ class Compare:
     """Label smoothing."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass."""
+    padding: int = 4
+    """Shift training images by up to so many pixels; 0 for pictures whose objects stand at the edge (scenes)."""
     flip: bool = True
     """Mirror training images at random; turn off where left and right tell classes apart."""
     threads: int | None = None
@@ -116,6 +118,7 @@ class Compare:
             warmup_epochs=self.warmup_epochs,
             label_smoothing=self.label_smoothing,
             precision=self.precision,
+            padding=self.padding,
             flip=self.flip,
         )
 

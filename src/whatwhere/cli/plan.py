@@ -34,16 +34,13 @@ class Plan:
         Raises:
             WhatwhereError: on an unknown host, gate, option or place.
         """
-        import torch
-
         from whatwhere import plan
         from whatwhere.errors import HostError
-        from whatwhere.hosts import build
+        from whatwhere.hosts import skeleton
 
         if self.image_size < 1:
             raise HostError("plan --image-size: an image has at least one pixel", got=f"--image-size {self.image_size}")
-        with torch.device("meta"):
-            model = build(self.host, stem=self.stem)
         size = (3, self.image_size, self.image_size)
+        model = skeleton(self.host, stem=self.stem)
         print(plan(model, self.gate, at=self.at, exclude=self.exclude, start=self.start, input_size=size))
         return 0

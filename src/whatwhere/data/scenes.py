@@ -1,7 +1,7 @@
 """An embedded set where both what and where matter: name the shape of the one striped object among plain ones.
 
-Nothing is downloaded: scenes are drawn from a seed, some thousands a second and core. Each shows one target among two
-to four distractors on textured ground. The target is finely striped; the distractors are plain and of other shapes, and
+Nothing is downloaded: scenes are drawn from a seed, some thousands a second and core. Each shows one target among one
+to three distractors on textured ground. The target is finely striped; the distractors are plain and of other shapes, and
 the ground has broader waves of its own. Finding the target takes a channel that answers to fine stripes and the place
 where it answers; the label is the target's shape, which a mirror does not change. The target is drawn last, so nothing
 hides it, and its box and mask come with the image.
@@ -25,7 +25,7 @@ CLASSES = SHAPES
 BLOCK = 100
 """Images drawn from one random stream; image i is decided by the seed and i, whatever the count."""
 
-_OBJECTS = 5  # a target and at most four distractors
+_OBJECTS = 4  # a target and at most three distractors
 _NATIVE = 32  # the image size that the lengths below are meant for
 
 
@@ -96,9 +96,9 @@ def _place(draws: _Draws, labels: Tensor, size: int) -> _Objects:
     """Objects anywhere inside the image; distractors of any shape but the target's."""
     other = draws.uniform(1, len(CLASSES), _OBJECTS).long()
     other[:, -1] = 0
-    radius = draws.uniform(5, 8, _OBJECTS) * (size / _NATIVE)
+    radius = draws.uniform(6, 9, _OBJECTS) * (size / _NATIVE)
     x, y = (radius + draws.uniform(0, 1, _OBJECTS) * (size - 2 * radius) for _ in range(2))
-    shown = torch.arange(_OBJECTS) < draws.uniform(2, _OBJECTS, 1).long()
+    shown = torch.arange(_OBJECTS) < draws.uniform(1, _OBJECTS, 1).long()
     shown[:, -1] = True
     angle = draws.uniform(-pi / 9, pi / 9, _OBJECTS)
     return _Objects((labels[:, None] + other) % len(CLASSES), x, y, radius, angle, shown)
@@ -144,12 +144,12 @@ def _striped(draws: _Draws, colour: Tensor, size: int) -> Tensor:
     colour = colour[..., None, None]
     far_end = (colour.mean(1, keepdim=True) < 0.5).float()
     stripes = (_waves(draws, 3, 4, size) * 2).clamp_(-1, 1) * 0.5 + 0.5
-    return torch.lerp(colour, far_end, stripes * draws.uniform(0.4, 0.8, 1, 1, 1))
+    return torch.lerp(colour, far_end, stripes * draws.uniform(0.6, 0.95, 1, 1, 1))
 
 
 def _expose(draws: _Draws, canvas: Tensor) -> Tensor:
     """The picture taken: contrast, brightness and grain vary from image to image; uint8."""
-    contrast, light, grain = (draws.uniform(*ends, 1, 1, 1) for ends in ((0.4, 1), (-0.15, 0.15), (0.02, 0.09)))
+    contrast, light, grain = (draws.uniform(*ends, 1, 1, 1) for ends in ((0.6, 1), (-0.1, 0.1), (0.01, 0.05)))
     noise = draws.uniform(-(3**0.5), 3**0.5, *canvas.shape[1:])
     canvas = (canvas - 0.5) * contrast + (0.5 + light) + grain * noise
     return canvas.mul_(255).round_().clamp_(0, 255).to(torch.uint8)

@@ -44,10 +44,10 @@ def _accuracy(axes: Any, arms: Sequence[Mapping[str, Any]]) -> None:
         moments = arm["accuracy"]
         if moments is None:
             continue
-        place -= _LIFT
-        axes.plot(moments["mean"], place, "D", color=_BLUE, markersize=6, zorder=3)
+        row = place - _LIFT
+        axes.plot(moments["mean"], row, "D", color=_BLUE, markersize=6, zorder=3)
         if moments["low"] is not None:
-            axes.plot((moments["low"], moments["high"]), (place, place), color=_BLUE, linewidth=2, zorder=2)
+            axes.plot((moments["low"], moments["high"]), (row, row), color=_BLUE, linewidth=2, zorder=2)
     axes.set_xlabel("test accuracy, %")
     axes.set_title("grey: seeds, lines join a seed\nblue: mean and its own (unpaired) 95 % interval", fontsize=9)
     axes.grid(axis="x", alpha=0.3)

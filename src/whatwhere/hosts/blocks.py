@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["BasicBlock", "Bottleneck", "PaddedShortcut", "projection"]
+__all__ = ["BasicBlock", "Bottleneck", "PaddedShortcut", "conv1x1", "conv3x3", "projection"]
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:

@@ -3,17 +3,19 @@
 from collections.abc import Callable
 from typing import Literal, get_args
 
+import torch
 from torch import nn
 
 from whatwhere.errors import HostError, closest
-from whatwhere.hosts.cifar import resnet18, resnet20, resnet50, resnet56, resnet110
+from whatwhere.hosts.cifar import resnet8, resnet18, resnet20, resnet50, resnet56, resnet110
 from whatwhere.hosts.libraries import from_timm, from_torchvision
 
-__all__ = ["Stem", "build", "names"]
+__all__ = ["Stem", "build", "names", "skeleton"]
 
 Stem = Literal["standard", "small"]
 
 _OWN: dict[str, Callable[[int, int], nn.Module]] = {
+    "resnet8": resnet8,
     "resnet18": resnet18,
     "resnet20": resnet20,
     "resnet50": resnet50,
@@ -68,6 +70,22 @@ def build(
     if pretrained:
         raise HostError(f"{call}: it has no published weights", fix="pretrained=False")
     return _OWN[name](num_classes, in_channels)
+
+
+def skeleton(name: str, *, num_classes: int = 1000, in_channels: int = 3, stem: Stem = "standard") -> nn.Module:
+    """Builds the network on the meta device, shapes without weights, at once and whatever its size.
+
+    A few of torchvision's compute with tensors while they are built; those come with weights, on the CPU.
+
+    Raises:
+        HostError: as ``build``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build(name, num_classes=num_classes, in_channels=in_channels, stem=stem)
+        except NotImplementedError:
+            return build(name, num_classes=num_classes, in_channels=in_channels, stem=stem)
 
 
 def _call(name: str, num_classes: int, in_channels: int, stem: str, pretrained: bool) -> str:

@@ -1,0 +1,45 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint types fix reach clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,dev]'
+	touch $(READY)
+
+install: $(READY)  ## make .venv with everything, at the versions of constraints.txt
+
+demo: $(READY)  ## train a small CNN bare and with SE, BAM and CBAM on the embedded images, and compare
+	$(BIN)/whatwhere compare --host resnet8 --gates none,se,bam,cbam --data scenes --seeds 3 --epochs 4 --padding 0 --precision bf16 --out $(DEMO)
+	@echo "table: $(DEMO)/table.md   picture: $(DEMO)/picture.png   numbers: $(DEMO)/summary.json"
+
+test: lint types $(READY)  ## every check: lint, types, house rules, tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow'
+
+test-slow: $(READY)  ## the tests that take minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+fix: $(READY)  ## format, and mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+reach: $(READY)  ## hold the sites found in torchvision's and timm's networks against timm's own feature_info
+	$(BIN)/python benchmarks/reach.py
+
+clean:  ## remove what was built and trained here
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
