@@ -9,9 +9,11 @@ key; there the bottlenecks must lie at successive halvings, and the network must
 
 import json
 import platform
+import re
 import sys
 import warnings
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import timm
@@ -25,23 +27,14 @@ from whatwhere.hosts import skeleton
 
 RESULTS = Path(__file__).parent / "results" / "reach.json"
 
-# One network a family; a family is what timm's documentation lists under a name of its own. No attention-only
-# networks; hybrids whose maps stay maps are in.
-FAMILIES = """
-resnet18 resnet50d resnext50_32x4d wide_resnet50_2 seresnet50 seresnext26d_32x4d ecaresnet50t skresnet18 resnest14d
-res2net50_26w_4s res2next50 resnetrs50 resnetaa50 resnetblur50 resnetv2_50 gcresnet33ts bat_resnext26ts
-densenet121 rdnet_tiny dla34 dla60x dla60_res2net dpn68
-efficientnet_b0 efficientnet_lite0 efficientnet_es tf_efficientnetv2_s mobilenetv1_100 mobilenetv2_100
-mobilenetv3_large_100 mobilenetv4_conv_small mnasnet_100 semnasnet_100 spnasnet_100 fbnetc_100 fbnetv3_b mixnet_s
-tinynet_a lcnet_100 hardcorenas_a rexnet_100 ghostnet_100 ghostnetv2_100 repghostnet_050
-regnetx_004 regnety_004 regnetv_040 regnetz_b16 gernet_s repvgg_a0 mobileone_s0 repvit_m0_9
-vgg11_bn legacy_xception xception41 inception_v3 inception_v4 inception_resnet_v2 inception_next_tiny
-nasnetalarge pnasnet5large selecsls42b hrnet_w18_small ese_vovnet19b_dw
-cspresnet50 cspresnext50 cspdarknet53 cs3darknet_m cs3edgenet_x darknet53
-convnext_atto convnextv2_atto dm_nfnet_f0 eca_nfnet_l0 nf_resnet50 nf_regnet_b0
-hgnet_tiny hgnetv2_b0 tresnet_m legacy_senet154 focalnet_tiny_srf mambaout_femto starnet_s1 fasternet_t0
-poolformer_s12 edgenext_xx_small fastvit_t8 convmixer_768_32
-""".split()
+# timm's convolutional model files; hybrids whose maps stay maps are in, networks of tokens are out.
+CONVOLUTIONAL = (
+    "byobnet convmixer convnext csatv2 cspnet cspnext densenet dla dpn edgenext efficientnet fasternet fastvit "
+    "focalnet ghostnet hardcorenas hgnet hrnet inception_next inception_resnet_v2 inception_v3 inception_v4 "
+    "lcnetv2 mambaout metaformer mobilenetv3 mobilenetv5 nasnet nfnet pnasnet rdnet regnet repghost repvit res2net "
+    "resnest resnet resnetv2 rexnet selecsls senet sknet starnet tresnet vgg vovnet xception xception_aligned"
+)
+QUALIFIERS = ("tf", "legacy", "nf", "dm", "gc", "eca", "ese", "inception", "wide")
 
 # Attention networks, which `plan` must refuse or plan right.
 NO_CNN = ("vit", "swin", "maxvit")
@@ -60,7 +53,7 @@ class Row:
 
 
 def timm_row(name: str) -> Row:
-    """Hold the plan of one timm network against its feature_info."""
+    """Hold the plan of one timm network, the first of its family, against its feature_info."""
     model = skeleton(f"timm/{name}")
     with torch.device("meta"):
         info = timm.create_model(name, features_only=True).feature_info
@@ -85,11 +78,23 @@ def torchvision_row(name: str) -> Row:
         refused = name.startswith(NO_CNN)
         return Row(f"torchvision/{name}", None, [], [], refused, str(error).splitlines()[0])
     reductions = [site.reduction for site in plan.sites]
-    halving = all(small == 2 * large for large, small in zip(reductions, reductions[1:], strict=False))
+    halving = all(small == 2 * large for large, small in pairwise(reductions))
     runs = model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
     found = [(site.channels, site.reduction) for site in plan.sites]
     agrees = halving and len(found) in (3, 4) and runs
     return Row(f"torchvision/{name}", None, found, [site.name for site in plan.sites], agrees)
+
+
+def families() -> list[str]:
+    """The first network of every family: the names in one of timm's files that are alike up to their first digit."""
+    first: dict[tuple[str, str], str] = {}
+    for module in CONVOLUTIONAL.split():
+        for name in timm.list_models(module=module):
+            words = name.split("_")
+            word = "_".join(words[: 2 if words[0] in QUALIFIERS else 1])
+            if words[0] != "test":
+                first.setdefault((module, re.split(r"\d", word)[0]), name)
+    return list(first.values())
 
 
 def pairs(values: list[tuple[int, int]] | None) -> str:
@@ -100,10 +105,10 @@ def pairs(values: list[tuple[int, int]] | None) -> str:
 def main() -> int:
     """Print both tables and write the results; status 1 when an agreement falls below the target."""
     warnings.simplefilter("ignore")  # other libraries' deprecations while their networks are built
-    plain = [name for name in torchvision.models.list_models(module=torchvision.models)]
+    plain = torchvision.models.list_models(module=torchvision.models)
     console = Console(stderr=True)
     rows = [torchvision_row(name) for name in track(plain, "torchvision", console=console)]
-    rows += [timm_row(name) for name in track(FAMILIES, "timm", console=console)]
+    rows += [timm_row(name) for name in track(families(), "timm", console=console)]
     for row in rows:
         mark = "yes" if row.agrees else "NO "
         print(f"{mark}  {row.network:34}  found {pairs(row.found):44}  key {pairs(row.key) if row.key else row.note}")

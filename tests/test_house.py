@@ -60,7 +60,9 @@ def wrong_arrows(path: Path, text: str) -> list[str]:
     """The imports of a file that point up or sideways."""
     here = storey(path)
     arrows = [name.split(".")[1] if "." in name else name for name in imported(ast.parse(text)) if is_ours(name)]
-    return sorted({there for there in arrows if there in MAY_IMPORT and there not in {here, "errors"} | MAY_IMPORT[here]})
+    return sorted(
+        {there for there in arrows if there in MAY_IMPORT and there not in {here, "errors"} | MAY_IMPORT[here]}
+    )
 
 
 def is_ours(name: str) -> bool:
@@ -108,7 +110,7 @@ def run(code: str) -> str:
 
 
 def test_import_is_lean(record_property: pytest.FixtureRequest) -> None:
-    """The import itself loads no torch; with torch there, all public names load nothing heavy. Time is only reported."""
+    """The import itself loads no torch, and all public names nothing heavy. Time is only reported."""
     added = json.loads(
         run(
             "import sys, json; before = set(sys.modules); import whatwhere; "

@@ -1,10 +1,10 @@
 """An embedded set where both what and where matter: name the shape of the one striped object among plain ones.
 
 Nothing is downloaded: scenes are drawn from a seed, some thousands a second and core. Each shows one target among one
-to three distractors on textured ground. The target is finely striped; the distractors are plain and of other shapes, and
-the ground has broader waves of its own. Finding the target takes a channel that answers to fine stripes and the place
-where it answers; the label is the target's shape, which a mirror does not change. The target is drawn last, so nothing
-hides it, and its box and mask come with the image.
+to three distractors on textured ground. The target is finely striped; the distractors are plain and of other shapes,
+and the ground has broader waves of its own. Finding the target takes a channel that answers to fine stripes and the
+place where it answers; the label is the target's shape, which a mirror does not change. The target is drawn last, so
+nothing hides it, and its box and mask come with the image.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,83 @@
+"""Draw where the gates of a finished comparison look: a row of scenes, and one of each arm's spatial maps over them.
+
+make demo
+python examples/maps.py runs/demo docs/images/maps.png
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+import whatwhere as ww
+from whatwhere.attach import Gated
+from whatwhere.data import load, normalise
+from whatwhere.hosts import build
+
+SCENES = 10
+
+
+def trained(trial: Path, classes: int) -> nn.Module:
+    """The network of one trial, with the weights of its best epoch."""
+    spec = json.loads((trial / "trial.json").read_text())
+    model = build(spec["host"], num_classes=classes, stem=spec["stem"])
+    ww.attach_(model, spec["gate"], at=spec["at"], input_size=(3, 32, 32))
+    model.load_state_dict(load_file(trial / "best.safetensors"))
+    return model.eval()
+
+
+def spatial_maps(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
+    """The spatial map of every gate that has one, (B, 1, H, W), by the name of its site."""
+    seen: list[tuple[str, Tensor]] = []
+
+    def look(name: str, gate: ww.Gate) -> None:
+        def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
+            spatial = gate.maps(inputs[0]).spatial
+            if spatial is not None:
+                seen.append((name, spatial))
+
+        gate.register_forward_pre_hook(note)
+
+    for name, module in model.named_modules():
+        if isinstance(module, Gated) and isinstance(module.gate, ww.Gate):
+            look(name, module.gate)
+    with torch.no_grad():
+        model(images)
+    return seen
+
+
+def main(comparison: Path, out: Path) -> None:
+    """Draw and write the picture."""
+    splits = load("scenes")
+    shown = splits.test.take(torch.arange(SCENES))
+    pictures = shown.images.permute(0, 2, 3, 1)
+    rows: list[tuple[str, list[Tensor] | None]] = [("scene", None)]
+    for gate in ("bam", "cbam"):
+        trial = min(comparison.glob(f"{gate}-seed0-*"))
+        maps = spatial_maps(trained(trial, len(splits.classes)), normalise(shown.images, splits.mean, splits.std))
+        chosen = max(maps, key=lambda one: one[1].flatten(1).std(1).mean() * (one[1].shape[-1] >= 16))
+        rows.append((f"{gate.upper()}: {chosen[0]}", list(interpolate(chosen[1], size=32, mode="bilinear"))))
+    figure, axes = plt.subplots(len(rows), SCENES, figsize=(SCENES, len(rows) * 1.12))
+    for line, (label, maps) in zip(axes, rows, strict=True):
+        for column, axis in enumerate(line):
+            axis.imshow(pictures[column])
+            if maps is not None:
+                axis.imshow(maps[column][0], cmap="inferno", alpha=0.7)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        line[0].set_title(label, loc="left", fontsize=9)
+    figure.tight_layout(pad=0.3)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
