@@ -159,12 +159,12 @@ class TestNames:
         assert names(model, ["alias.1", "stage2.1"], size=(3, 16, 24)) == ["stage2.1"]
 
     def test_the_papers_own_place_is_the_default(self):
-        model = self.model()
-        assert names(model, gate="bam") == names(model, "bottlenecks")
+        model, size = meta(hosts.resnet8), (3, 32, 32)
+        assert names(model, gate="bam", size=size) == names(model, "bottlenecks", size=size)
         for gate in ("se", "cbam", "channel", "spatial", ww.CBAM, partial(ww.SE, reduction=4)):
-            assert names(model, gate=gate) == names(model, "blocks")
-        assert names(model, gate=timm.layers.EcaModule) == names(model, "bottlenecks")
-        assert names(model, gate=partial(ww.BAM, reduction=8)) == names(model, "bottlenecks")
+            assert names(model, gate=gate, size=size) == names(model, "blocks", size=size)
+        assert names(model, gate=timm.layers.EcaModule, size=size) == names(model, "bottlenecks", size=size)
+        assert names(model, gate=partial(ww.BAM, reduction=8), size=size) == names(model, "bottlenecks", size=size)
 
     @pytest.mark.parametrize(
         "exclude",

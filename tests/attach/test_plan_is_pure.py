@@ -156,7 +156,14 @@ class TestTable:
         assert plan.bytes_kept == sum(cost.bytes_kept for cost in plan.costs)
 
     def test_written_out(self):
-        assert str(ww.plan(host("plain"), "se", at="bottlenecks", input_size=(3, 16, 24))).splitlines() == ["SE"]
+        plan = ww.plan(host("plain"), "se", at="bottlenecks", input_size=(3, 16, 24))
+        assert str(plan).splitlines() == [
+            "se at bottlenecks of Plain, start='preset'; MACs and bytes for one image",
+            "site      kind        channels   size  parameters  MACs  bytes kept",
+            "stage1.2  bottleneck        16  16x24          49    32      24,708",
+            "stage2.2  bottleneck        32   8x12         162   128      12,552",
+            "2 sites                                       211   160      37,260",
+        ]
 
 
 def test_every_documented_attribute_exists():

@@ -15,6 +15,7 @@ SMALL = {
     *("resnext50_32x4d", "shufflenet_v2_x0_5", "squeezenet1_0", "squeezenet1_1", "vgg11", "vgg11_bn"),
     *("wide_resnet50_2", "vit_b_16", "swin_t", "swin_v2_t"),
 }
+RUN = {"densenet121", "googlenet", "mobilenet_v2", "resnet18", "shufflenet_v2_x0_5", "vgg11"}
 NAMES = [
     pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in models.list_models(module=models)
 ]
@@ -56,15 +57,20 @@ def test_bottlenecks(name, on_meta):
     plan = ww.plan(model, "bam")
     reductions = [site.reduction for site in plan.sites]
     assert reductions == REDUCTIONS.get(name, [4, 8, 16])
-    if not name.startswith("inception"):
-        assert [site.size for site in plan.sites] == [(224 // r, 224 // r) for r in reductions] or "squeeze" in name
+    # unpadded stems lose a few positions
+    assert all(abs(size - 224 // r) <= 5 for r, site in zip(reductions, plan.sites, strict=True) for size in site.size)
     assert [s.channels for s in plan.sites] == sorted(s.channels for s in plan.sites)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in RUN else pytest.mark.slow)
+        for name in models.list_models(module=models)
+        if not name.startswith(ATTENTION)
+    ],
+)
 def test_gated_networks_run(name, on_meta):
-    if name.startswith(ATTENTION):
-        pytest.skip("no gates there")
     model = on_meta(name).eval()
     plan = ww.attach_(model, "se", at="stages")
     assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from snapshot import CASES, gate_for, output, same_bits, snapshot
+from snapshot import FEW, gate_for, output, same_bits, snapshot
 from support.awkward import HOSTS, host
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -34,7 +34,7 @@ def test_type_modes_and_hooks_of_the_host(name):
             assert any(inner is one for one in ours.values())
 
 
-@pytest.mark.parametrize(("name", "gate"), CASES)
+@pytest.mark.parametrize(("name", "gate"), FEW)
 def test_gates_take_dtype_device_and_mode_from_where_they_stand(name, gate):
     case = HOSTS[name]
     model = gated(name, gate, start="identity")

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from whatwhere.attach.building import GateLike, build_gate
+from whatwhere.attach.choice import Where
 from whatwhere.attach.gated import Gated, gated_modules, wrap
-from whatwhere.attach.plan import GateLike, Plan, Where, build_gate, plan
+from whatwhere.attach.plan import Plan, plan
 
 __all__ = ["attach_", "detach_", "disabled", "host_state_dict", "insert"]
 

@@ -1,10 +1,9 @@
 """One dummy forward of a host, written down: which tensors were made from which, and by which modules.
 
-Nothing is computed: the forward runs on fake tensors, through a copy of the module tree that shares the host's
-parameters and has its hooks taken off. The host itself is not called and not changed.
+Nothing is computed: the forward runs on fake tensors, through a copy of the module tree with its hooks taken off. The
+host itself is not called and not changed.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from whatwhere.cost import fake_double
 from whatwhere.errors import AttachError
 
 __all__ = ["Call", "Trace", "Value", "trace"]
@@ -131,10 +131,9 @@ def _tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def _shadow(host: nn.Module) -> nn.Module:
-    """The host's module tree, copied; parameters and buffers shared; eval mode; the user's hooks left out."""
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*host.parameters(), *host.buffers())}
-    shadow = copy.deepcopy(host, shared).eval()
+def _shadow(host: nn.Module, fakes: FakeTensorMode) -> nn.Module:
+    """The host's structure on fake tensors, in eval mode, without the user's hooks."""
+    shadow = fake_double(host, fakes)[0].eval()
     for module in shadow.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
@@ -184,11 +183,11 @@ def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequ
         )
     parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
     if inputs is None:
-        size = tuple(input_size) if input_size is not None else _usual_size(first)
+        size = _usual_size(first) if input_size is None else _checked(input_size, host)
         inputs = (torch.empty(2, *size, device="meta", dtype=parameter.dtype),)
     result = Trace()
     recorder = _Recorder(result)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+    with FakeTensorMode(allow_non_fake_inputs=True) as fakes, torch.no_grad():
         faked = pytree.tree_map_only(Tensor, lambda t: _fake(t, parameter.device), tuple(inputs))
         maps = [tensor for tensor in _tensors(faked) if tensor.ndim >= 3]
         if not maps:
@@ -196,11 +195,11 @@ def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequ
         result.batch, result.spatial_dims, result.size = maps[0].shape[0], maps[0].ndim - 2, tuple(maps[0].shape[2:])
         for tensor in _tensors(faked):
             recorder.note(tensor, "input", (), fed=True)
-        shadow = _shadow(host)
+        shadow = _shadow(host, fakes)
         with recorder, _listening(shadow, recorder):
             try:
                 shadow(*faked)
-            except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, AssertionError) as error:
+            except Exception as error:  # the network is the user's and may fail in any way
                 shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(faked))
                 raise AttachError(
                     f"plan({type(host).__name__}): the network does not run on this input; nothing was changed",
@@ -212,6 +211,16 @@ def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequ
 
 def _fake(tensor: Tensor, device: torch.device) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=device if tensor.is_meta else tensor.device)
+
+
+def _checked(input_size: Sequence[int], host: nn.Module) -> tuple[int, ...]:
+    size = tuple(input_size) if isinstance(input_size, Sequence) else ()
+    if len(size) < 2 or not all(isinstance(length, int) and length > 0 for length in size):
+        raise AttachError(
+            f"plan({type(host).__name__}, input_size={input_size!r}): a size is (channels, height, width), all positive",
+            fix="leave the batch out: input_size=(3, 224, 224)",
+        )
+    return size
 
 
 def _usual_size(first: Any) -> tuple[int, ...]:

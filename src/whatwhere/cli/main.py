@@ -1,6 +1,7 @@
 """The `whatwhere` command: picks the verb, and turns errors into messages and exit statuses."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     traceback; 130 after Ctrl-C. A failure of the program itself keeps its traceback.
     """
     command = tyro.cli(
-        Compare | Plan,  # type: ignore[arg-type]
+        Compare | Plan,
         prog="whatwhere",
         description="Attention gates for convolutional networks: what to look at, and where.",
         args=arguments,
@@ -40,11 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _FIXES:
             raise
-        verb = type(command).__name__.lower()
-        said = WhatwhereError(
-            f"{verb}: {error.strerror.lower()}", got=str(error.filename or ""), fix=_FIXES[error.errno]
-        )
-        print(said, file=sys.stderr)
+        rule = f"{type(command).__name__.lower()}: {os.strerror(error.errno).lower()}"
+        print(WhatwhereError(rule, got=str(error.filename or ""), fix=_FIXES[error.errno]), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

@@ -1,6 +1,5 @@
 """Exact cost of one forward of any module, from shapes alone."""
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakSet
@@ -14,6 +13,7 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.autograd.graph import saved_tensors_hooks
 
+from whatwhere.cost.double import fake_double
 from whatwhere.cost.inputs import Input, as_tensors
 from whatwhere.cost.tally import Kept, Tally
 from whatwhere.errors import HostError
@@ -67,10 +67,7 @@ def measure(module: nn.Module, *inputs: Input, training: bool = True) -> Cost:
     """
     call = f"measure({type(module).__name__})"
     fakes = FakeTensorMode(allow_non_fake_inputs=True)
-    own: dict[int, Tensor] = {id(t): t for t in (*module.parameters(), *module.buffers())}
-    memo: dict[int, object] = {key: fakes.from_tensor(t) for key, t in own.items()}
-    stand_ins = [t for t in memo.values() if isinstance(t, Tensor)]
-    double = copy.deepcopy(module, memo)
+    double, stand_ins = fake_double(module, fakes)
     double.train(training)
     with fakes, torch.set_grad_enabled(training):
         given = as_tensors(module, inputs, lambda s, d, v: torch.empty(s, dtype=d, device=v), call)

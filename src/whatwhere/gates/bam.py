@@ -63,6 +63,7 @@ class BAM(Gate):
     Example:
         >>> BAM(32)(torch.zeros(2, 32, 5, 7)).shape
         torch.Size([2, 32, 5, 7])
+
     Departs from the paper: the inner norms and ReLUs, which its equations leave out (inner_norm=False,
     inner_relu=False). Departs from the released code: the average is over the whole map, where that code's square
     window misses part of a map that is not square; fewer channels than ``reduction`` give one hidden unit, not none.

@@ -51,6 +51,7 @@ class CBAM(Gate):
     Example:
         >>> CBAM(32)(torch.zeros(2, 32, 5, 7)).shape
         torch.Size([2, 32, 5, 7])
+
     Departs from the paper: the paper does not say how 'parallel' joins its factors; here they are multiplied. With
     fewer channels than ``reduction`` there is one hidden unit, where the released code has none.
     References: Woo et al. 2018, eqs. 1-3. arXiv:1807.06521

@@ -75,6 +75,7 @@ class ChannelGate(Gate):
     Example:
         >>> ChannelGate(32)(torch.zeros(2, 32, 5, 7)).shape
         torch.Size([2, 32, 5, 7])
+
     Departs from the paper: with fewer channels than ``reduction`` there is one hidden unit; the released code has none.
     References: Woo et al. 2018, eq. 2. arXiv:1807.06521
     """
@@ -126,6 +127,7 @@ class SE(ChannelGate):
     Example:
         >>> SE(32)(torch.zeros(2, 32, 5, 7)).shape
         torch.Size([2, 32, 5, 7])
+
     Departs from the paper: its equation has no biases; the parameter counts that CBAM's tables print for SE have.
     References: Hu et al. 2018, eqs. 2-4. arXiv:1709.01507
     """

@@ -36,6 +36,7 @@ class SpatialGate(Gate):
     Example:
         >>> SpatialGate(8)(torch.zeros(2, 8, 5, 7)).shape
         torch.Size([2, 8, 5, 7])
+
     Departs from the paper: nothing.
     References: Woo et al. 2018, eq. 3 and table 2. arXiv:1807.06521
     """

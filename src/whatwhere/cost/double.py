@@ -1,0 +1,32 @@
+"""A stand-in for a module that can be run without computing anything."""
+
+import copy
+
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from whatwhere.errors import HostError
+
+__all__ = ["fake_double"]
+
+
+def fake_double(module: nn.Module, fakes: FakeTensorMode) -> tuple[nn.Module, list[Tensor]]:
+    """A copy of the module's structure with fake parameters and buffers, and the list of these.
+
+    The module's own tensors are neither copied nor touched, so a large network costs no memory, and whatever the copy
+    changes in place (running statistics, for one) is not the module's.
+
+    Raises:
+        HostError: the module holds something that cannot be copied.
+    """
+    own: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
+    memo: dict[int, object] = {key: fakes.from_tensor(tensor) for key, tensor in own.items()}
+    stand_ins = [tensor for tensor in memo.values() if isinstance(tensor, Tensor)]
+    try:
+        return copy.deepcopy(module, memo), stand_ins
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise HostError(
+            f"{type(module).__name__}: the module cannot be copied, and nothing is run on the module itself",
+            got=str(error).splitlines()[0],
+            fix="clear what copy.deepcopy refuses: locks, open files, maps kept from an earlier forward",
+        ) from error
