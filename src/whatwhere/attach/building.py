@@ -16,6 +16,7 @@ __all__ = ["GateLike", "build_gate", "check_gate", "own_place", "price", "show"]
 GateLike = str | Callable[[int], nn.Module]
 
 _STARTS = ("preset", "identity")
+_GROWING = ("macs", "bytes_moved", "bytes_kept")
 
 
 def check_gate(gate: GateLike, start: str, call: str) -> None:
@@ -26,7 +27,7 @@ def check_gate(gate: GateLike, start: str, call: str) -> None:
     """
     if isinstance(gate, nn.Module) or not (isinstance(gate, str) or callable(gate)):
         raise AttachError(
-            f"attach_{call}: a gate is a name, or a callable channels -> nn.Module; nothing was changed",
+            f"{call}: a gate is a name, or a callable channels -> nn.Module; nothing was changed",
             got=f"{'an instance of ' if isinstance(gate, nn.Module) else ''}{type(gate).__name__}",
             fix="give the class, or functools.partial of it: each site gets a gate of its own",
         )
@@ -34,7 +35,7 @@ def check_gate(gate: GateLike, start: str, call: str) -> None:
         named(gate)
     if start not in _STARTS:
         raise AttachError(
-            f"attach_{call}: start is 'preset' or 'identity'; nothing was changed",
+            f"{call}: start is 'preset' or 'identity'; nothing was changed",
             got=f"start={start!r}",
             closest=closest(str(start), _STARTS),
         )
@@ -69,27 +70,28 @@ def price(gate: GateLike, site: Site, start: str, call: str) -> Cost:
     Raises:
         AttachError: the gate cannot be built for the map or run on it, or does not keep its shape.
     """
-    # two images, because a batch norm in training refuses one; every count is proportional to the batch
-    shape = (2, site.channels, *site.size)
+    shape = (2, site.channels, *site.size)  # two images: a batch norm in training refuses one
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             module = build_gate(gate, site, start, "meta")
             given = module.eval()(torch.empty(shape, dtype=site.dtype, device="meta"))
-        result = measure(module, shape)
+        two, four = measure(module, shape), measure(module, (4, *shape[1:]))
     except WhatwhereError:
         raise
     except Exception as error:  # the callable is the user's and may fail in any way
         raise AttachError(
-            f"attach_{call}: the gate cannot be built for, or run on, the map at {site.name!r}; nothing was changed",
-            got=f"shape {shape}; {type(error).__name__}: {error}",
+            f"{call}: the gate cannot be built for, or run on, the map at {site.name!r}; nothing was changed",
+            got=f"shape {shape}; {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             fix="a gate is a callable channels -> nn.Module",
         ) from error
     if not isinstance(given, torch.Tensor) or given.shape != shape:
         raise AttachError(
-            f"attach_{call}: a gate must give a map of the shape it takes; nothing was changed",
+            f"{call}: a gate must give a map of the shape it takes; nothing was changed",
             got=f"{tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__} from {shape}",
         )
-    return Cost(result.parameters, result.macs // 2, result.bytes_moved // 2, result.bytes_kept // 2)
+    # what two images cost, less what two more add: reading the weights does not grow with the batch
+    one = {key: getattr(two, key) - (getattr(four, key) - getattr(two, key)) // 2 for key in _GROWING}
+    return Cost(two.parameters, **one)
 
 
 def show(value: object) -> str:
@@ -97,4 +99,6 @@ def show(value: object) -> str:
     if isinstance(value, partial):
         options = "".join(f", {name}={option!r}" for name, option in value.keywords.items())
         return f"partial({show(value.func)}{options})"
-    return getattr(value, "__name__", repr(value)) if callable(value) else repr(value)
+    if isinstance(value, nn.Module):
+        return f"{type(value).__name__}(...)"
+    return getattr(value, "__name__", type(value).__name__) if callable(value) else repr(value)

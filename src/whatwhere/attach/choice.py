@@ -21,6 +21,13 @@ def choose(finder: Finder, gate: GateLike, at: Where, exclude: Where | None, cal
     sites = _at(finder, at, call, gate)
     if exclude is None:
         return sites
+    if not isinstance(exclude, str) and not callable(exclude):
+        for name in exclude:
+            if name not in finder.trace.names:
+                raise AttachError(
+                    f"{call}: exclude={show(exclude)}: the network has no module {name!r}; nothing was changed",
+                    closest=closest(name, finder.trace.names),
+                )
     kept = _without(sites, exclude, call)
     if not kept:
         raise AttachError(
@@ -34,10 +41,8 @@ def _at(finder: Finder, at: Where, call: str, gate: GateLike) -> list[Site]:
     if isinstance(at, str) and at in PLACES:
         sites = finder.find(at)
         if not sites:
-            why = {
-                "blocks": "no residual branch is added to a shortcut",
-                "stages": "no map is downsampled after the stem",
-            }.get(at, "no map is downsampled after the stem")
+            residual = at == "blocks"
+            why = "no residual branch is added to a shortcut" if residual else "no map is downsampled after the stem"
             others = [f"{place} ({len(finder.find(place))})" for place in PLACES if finder.find(place)]
             raise AttachError(
                 f"{call}: {why} in this network, as far as its forward shows; nothing was changed",
@@ -65,18 +70,18 @@ def _at(finder: Finder, at: Where, call: str, gate: GateLike) -> list[Site]:
             f"{call}: a place is a word, a regular expression, names or a predicate; nothing was changed",
             fix=f"one of {', '.join(map(repr, PLACES))}, or at=['layer1', 'layer2']",
         )
-    by_name = {name: site for site in modules for name in site.names}
+    known = {name for site in modules for name in site.names}
     for name in at:
-        if name not in by_name:
+        if name not in known:
             raise _no_match(finder, modules, name, call, gate)
-    return list({by_name[name].name: by_name[name] for name in at}.values())
+    return [site for site in modules if set(site.names) & set(at)]
 
 
 def _no_match(finder: Finder, modules: Iterable[Site], name: str, call: str, gate: GateLike) -> AttachError:
     known = [other for site in modules for other in site.names]
     level = [other for other in known if other.count(".") == name.count(".")]
     near = closest(name, level) or closest(name, known)
-    if name in {other for one in finder.trace.calls for other in one.names}:
+    if name in finder.trace.names:
         return AttachError(f"{call}: {name!r} {finder.refusal(name)}; nothing was changed", closest=near)
     usual = len(finder.find(own_place(gate)))
     listed = f"plan(model, {show(gate)}) lists all {usual} sites"

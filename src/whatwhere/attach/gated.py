@@ -5,7 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Gated", "GatedContainer", "gated_modules", "wrap"]
+__all__ = ["Gated", "GatedContainer", "gate_prefixes", "gated_modules", "wrap"]
+
+# What belongs to the wrapper; every other attribute set on it is the host's.
+_OWN = ("host", "gate", "before", "enabled", "training")
 
 
 class Gated(nn.Module):
@@ -43,12 +46,11 @@ class Gated(nn.Module):
             return getattr(host, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        modules = self.__dict__.get("_modules", {})
-        own = name in self.__dict__ or name in ("host", "gate", "before", "enabled")
-        if not own and "host" in modules and hasattr(modules["host"], name):
-            setattr(modules["host"], name, value)
-        else:
+        host = self.__dict__.get("_modules", {}).get("host")
+        if host is None or name in _OWN or name.startswith("_"):
             super().__setattr__(name, value)
+        else:
+            setattr(host, name, value)
 
 
 class GatedContainer(Gated):
@@ -66,6 +68,14 @@ class GatedContainer(Gated):
         host: Any = self.host
         return host[index]
 
+    def __setitem__(self, index: Any, module: nn.Module) -> None:
+        host: Any = self.host
+        host[index] = module
+
+    def __delitem__(self, index: Any) -> None:
+        host: Any = self.host
+        del host[index]
+
 
 def wrap(host: nn.Module, gate: nn.Module, before: bool) -> Gated:
     """Wrap ``host``; one that has a length stays a container."""
@@ -74,11 +84,14 @@ def wrap(host: nn.Module, gate: nn.Module, before: bool) -> Gated:
 
 def gated_modules(model: nn.Module) -> dict[str, Gated]:
     """The wrappers in ``model``, each once, by the name its host had before any gate was there."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, Gated):
-            found[".".join(_bare(model, name))] = module
-    return found
+    named = model.named_modules()
+    return {".".join(_bare(model, name)): module for name, module in named if isinstance(module, Gated)}
+
+
+def gate_prefixes(model: nn.Module) -> tuple[str, ...]:
+    """What the keys of gates start with in the model's state dict, under every name that a gated module has."""
+    named = model.named_modules(remove_duplicate=False)
+    return tuple(".".join(_bare(model, name)) + ".gate." for name, module in named if isinstance(module, Gated))
 
 
 def _bare(model: nn.Module, name: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from whatwhere.attach.trace import trace
 from whatwhere.cost import Cost
 from whatwhere.errors import AttachError
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "prepare"]
 
 _WRAPPERS = ("DistributedDataParallel", "DataParallel", "OptimizedModule", "FullyShardedDataParallel")
 
@@ -30,7 +30,6 @@ class Plan:
         start: 'preset' or 'identity'.
         sites: where the gates go, in the order of the forward.
         costs: one ``Cost`` a site: parameters, MACs and bytes for one image.
-        input_size: (channels, *spatial) the host was traced with.
     """
 
     host: str
@@ -110,28 +109,42 @@ def plan(
         AttachError: when the network cannot be traced or nothing matches; the message names what is close.
         GateError: when the gate cannot be built for a site.
     """
-    call = f"({type(model).__name__}, {show(gate)}" + (")" if at is None else f", at={show(at)})")
-    check_gate(gate, start, call)
-    at = own_place(gate) if at is None else at
-    call = f"({type(model).__name__}, {show(gate)}, at={show(at)})"
+    return prepare("plan", model, gate, at, exclude, start, input_size, inputs)
+
+
+def prepare(
+    verb: str,
+    model: nn.Module,
+    gate: GateLike,
+    at: Where | None,
+    exclude: Where | None,
+    start: str,
+    input_size: Sequence[int] | None,
+    inputs: Sequence[Any] | None,
+) -> Plan:
+    """What ``plan`` does, in the name of the call that the user made."""
+    said = f"{verb}({type(model).__name__}, {show(gate)}"
+    check_gate(gate, start, f"{said})")
+    place = own_place(gate) if at is None else at
+    call = f"{said}, at={show(place)})"
     _refuse_wrapped(model, call)
-    finder = Finder(trace(model, input_size, inputs))
-    sites = choose(finder, gate, at, exclude, f"attach_{call}")
+    finder = Finder(trace(model, input_size, inputs, call))
+    sites = choose(finder, gate, place, exclude, call)
     _refuse_taken_name(model, sites, call)
     costs = [price(gate, site, start, call) for site in sites]
-    return Plan(type(model).__name__, show(gate).strip("'"), show(at).strip("'"), start, sites, costs)
+    return Plan(type(model).__name__, show(gate).strip("'"), show(place).strip("'"), start, sites, costs)
 
 
 def _refuse_wrapped(model: nn.Module, call: str) -> None:
     if type(model).__name__ in _WRAPPERS:
         raise AttachError(
-            f"attach_{call}: the network is wrapped in {type(model).__name__}; nothing was changed",
+            f"{call}: the network is wrapped in {type(model).__name__}; nothing was changed",
             fix="attach the gates first, then wrap or compile",
         )
     present = gated_modules(model)
     if present:
         raise AttachError(
-            f"attach_{call}: the network already carries gates; nothing was changed",
+            f"{call}: the network already carries gates; nothing was changed",
             got=f"{len(present)} gates, the first at {next(iter(present))!r}",
             fix="detach_(model) takes them out",
         )
@@ -141,7 +154,7 @@ def _refuse_taken_name(model: nn.Module, sites: list[Site], call: str) -> None:
     for site in sites:
         if "gate" in dict(model.get_submodule(site.name).named_children()):
             raise AttachError(
-                f"attach_{call}: {site.name!r} has a part called 'gate', and in checkpoints the new gate would take"
+                f"{call}: {site.name!r} has a part called 'gate', and in checkpoints the new gate would take"
                 " that name; nothing was changed",
                 fix=f"exclude {site.name!r}, or name a module inside or around it",
             )

@@ -13,8 +13,12 @@ __all__ = ["PLACES", "Finder", "Site"]
 
 PLACES = ("bottlenecks", "blocks", "stages", "transitions")
 
-# These only rearrange a map: an apparent change of resolution behind them is a change of layout.
-_REARRANGING = {"permute", "transpose", "view", "reshape", "_unsafe_view", "_reshape_alias", "expand", "clone", "t"}
+# What makes a map smaller. Other operations only seem to: they rearrange it, or describe it (a norm's statistics).
+_SHRINKING = {"convolution", "slice", "index", "pixel_unshuffle"}
+
+
+def _shrinks(op: str) -> bool:
+    return op in _SHRINKING or "pool" in op or op.startswith("upsample")
 
 
 @dataclass(frozen=True)
@@ -110,34 +114,43 @@ class Finder:
     # --- which values ---
 
     def _drops(self) -> Iterator[tuple[int, int]]:
-        """Pairs (larger map, smaller map made from it); global pooling is none."""
+        """Pairs (larger map, smaller map made from it); global pooling is none, and padding is looked through."""
         trace = self.trace
         for value in trace.values:
-            if value.op in _REARRANGING or not trace.is_map(value.index):
+            if not _shrinks(value.op) or not trace.is_map(value.index):
                 continue
             if all(size == 1 for size in value.shape[2:]) and value.op != "convolution":
                 continue
             for parent in value.parents:
+                while trace.values[parent].op == "constant_pad_nd":
+                    (parent,) = trace.values[parent].parents
                 if trace.is_map(parent) and trace.level(parent) < trace.level(value.index):
                     yield parent, value.index
 
     def _stage_ends(self) -> list[tuple[int, int | None]]:
-        """The last map of every resolution but the lowest, stem left out, and what the downsampling module gives."""
+        """The last map of every resolution but the lowest, stem left out, and what the downsampling module gives.
+
+        That module is the innermost which all paths to the lower resolution go through: a block, not its shortcut.
+        """
         trace = self.trace
-        latest: dict[int, tuple[int, int | None]] = {}
+        latest: dict[int, tuple[int, list[Call]]] = {}
         deepest = 0
         for parent, small in self._drops():
             level = trace.level(parent)
-            deepest = max(deepest, trace.level(small))
             around = [trace.calls[index] for index in trace.values[small].stack]
             takers = [(call, taken) for call in around for taken in self._taken(call, level)]
             if not takers and any(self._detour(call, level) for call in around):
                 continue
+            deepest = max(deepest, trace.level(small))
             end = takers[0][1] if takers else parent
-            if level not in latest or end >= latest[level][0]:
-                latest[level] = (end, takers[-1][0].output if takers else None)
+            through = [call for call, taken in takers if taken == end]
+            if level not in latest or end > latest[level][0]:
+                latest[level] = (end, through)
+            elif end == latest[level][0]:
+                latest[level] = (end, [call for call in latest[level][1] if call in through])
         first = max(min(2, deepest - 3), 0)
-        return [latest[level] for level in sorted(latest) if first <= level < deepest]
+        ends = [latest[level] for level in sorted(latest) if first <= level < deepest]
+        return [(end, through[-1].output if through else None) for end, through in ends]
 
     def _taken(self, call: Call, level: int) -> list[int]:
         """The map of that level that a call takes, the latest of several, if it gives one of the next (or none)."""
@@ -163,7 +176,10 @@ class Finder:
             if trace.is_map(value.index)
             and max(value.shape[2:]) > 1
             and "avg_pool" not in value.op
-            and not any(trace.values[reader].shape[2:] == value.shape[2:] for reader in self._readers[value.index])
+            and not any(
+                trace.values[reader].shape[2:] == value.shape[2:] and "avg_pool" not in trace.values[reader].op
+                for reader in self._readers[value.index]
+            )
         ]
         deepest = max(trace.level(index) for index in ends)
         return max(index for index in ends if trace.level(index) == deepest)

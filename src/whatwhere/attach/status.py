@@ -37,7 +37,8 @@ class Status:
         if not self.gates:
             return f"{self.host} carries no gates"
         total, trainable = (sum(getattr(gate, key) for gate in self.gates) for key in ("parameters", "trainable"))
-        lines = [f"{self.host} carries {len(self.gates)} gates, {total:,} parameters, {trainable:,} of them trainable"]
+        count = f"{len(self.gates)} gate{'s' * (len(self.gates) > 1)}"
+        lines = [f"{self.host} carries {count}, {total:,} parameters, {trainable:,} of them trainable"]
         width = max(len(gate.name) for gate in self.gates)
         for gate in self.gates:
             words = ["on" if gate.enabled else "off", "train" if gate.training else "eval"]
@@ -63,7 +64,7 @@ def status(model: nn.Module) -> Status:
                 training=gated.gate.training,
                 parameters=sum(p.numel() for p in parameters),
                 trainable=sum(p.numel() for p in parameters if p.requires_grad),
-                strength=None if strength is None or strength.is_meta else strength.detach().item(),
+                strength=strength.item() if isinstance(strength, nn.Parameter) and not strength.is_meta else None,
             )
         )
     return Status(type(model).__name__, carried)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from whatwhere.attach.gated import gated_modules
+from whatwhere.attach.gated import Gated, gated_modules
 from whatwhere.attach.surgery import host_state_dict, insert
 from whatwhere.errors import AttachError, closest
 from whatwhere.gates import NAMED, Gate
@@ -38,14 +38,7 @@ def save_gates(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         "format": _FORMAT,
         "host": type(model).__name__,
         "host_fingerprint": _fingerprint(model),
-        "gates": {
-            name: {
-                "gate": type(one.gate).__name__,
-                "config": one.gate.config() if isinstance(one.gate, Gate) else None,
-                "side": "input" if one.before else "output",
-            }
-            for name, one in gated.items()
-        },
+        "gates": {name: _describe(one) for name, one in gated.items()},
     }
     target = Path(folder)
     try:
@@ -77,8 +70,10 @@ def load_gates(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         )
     carried = gated_modules(model)
     fresh = not carried
+    if not fresh:
+        _compare_kinds(carried, described["gates"], call)
     gates = _build(model, described, call) if fresh else {name: one.gate for name, one in carried.items()}
-    _compare(gates, described, tensors, call)
+    _compare_tensors(gates, tensors, call)
     for name, gate in gates.items():
         prefix = f"{name}.gate."
         gate.load_state_dict({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
@@ -107,8 +102,14 @@ def _read(folder: Path, call: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from None
     except (OSError, ValueError, SafetensorError) as error:
         raise AttachError(f"{call}: the files are broken; nothing was changed", got=str(error)) from error
-    if not isinstance(described, dict) or described.get("format") != _FORMAT or "host_fingerprint" not in described:
+    if not isinstance(described, dict) or described.get("format") != _FORMAT:
         raise AttachError(f"{call}: gates.json is not of format {_FORMAT}; nothing was changed")
+    gates = described.get("gates")
+    whole = isinstance(gates, dict) and all(
+        isinstance(one, dict) and set(one) == {"gate", "config", "side"} for one in gates.values()
+    )
+    if not whole or not {"host", "host_fingerprint"} <= set(described):
+        raise AttachError(f"{call}: gates.json lacks a part; nothing was changed", fix="save the gates again")
     return described, tensors
 
 
@@ -124,23 +125,37 @@ def _build(model: nn.Module, described: Mapping[str, Any], call: str) -> dict[st
                 fix="attach_ the same gates first, then load_gates fills them",
             )
         like = next(known[name].parameters(), next(model.parameters(), torch.empty(0)))
-        gates[name] = _CLASSES[one["gate"]](**one["config"], device=like.device, dtype=like.dtype)
+        try:
+            gates[name] = _CLASSES[one["gate"]](**one["config"], device=like.device, dtype=like.dtype)
+        except TypeError as error:
+            raise AttachError(
+                f"{call}: the {one['gate']} at {name!r} cannot be built from the file; nothing was changed",
+                got=str(error),
+            ) from error
     return gates
 
 
-def _compare(
-    gates: Mapping[str, nn.Module], described: Mapping[str, Any], tensors: Mapping[str, Tensor], call: str
-) -> None:
-    ours = {f"{name}.gate.{key}": value for name, gate in gates.items() for key, value in gate.state_dict().items()}
-    kinds = {name: type(gate).__name__ for name, gate in gates.items()}
-    theirs = {name: one["gate"] for name, one in described["gates"].items()}
-    if kinds != theirs:
-        odd = min(set(kinds.items()) ^ set(theirs.items()))
+def _describe(gated: Gated) -> dict[str, Any]:
+    return {
+        "gate": type(gated.gate).__name__,
+        "config": gated.gate.config() if isinstance(gated.gate, Gate) else None,
+        "side": "input" if gated.before else "output",
+    }
+
+
+def _compare_kinds(carried: Mapping[str, Gated], saved: Mapping[str, Any], call: str) -> None:
+    here = {name: _describe(one) for name, one in carried.items()}
+    odd = sorted(name for name in set(here) | set(saved) if here.get(name) != saved.get(name))
+    if odd:
         raise AttachError(
             f"{call}: the network carries other gates than those saved; nothing was changed",
-            got=f"{len(kinds)} gates here, {len(theirs)} saved, and they differ at {odd[0]!r}",
+            got=f"{len(here)} gates here, {len(saved)} saved, and they differ at {odd[0]!r}",
             fix="detach_(model) first, and load_gates attaches those of the file",
         )
+
+
+def _compare_tensors(gates: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], call: str) -> None:
+    ours = {f"{name}.gate.{key}": value for name, gate in gates.items() for key, value in gate.state_dict().items()}
     for name in sorted(set(ours) | set(tensors)):
         here, saved = ours.get(name), tensors.get(name)
         if here is None or saved is None or here.shape != saved.shape:

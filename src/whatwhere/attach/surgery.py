@@ -1,5 +1,6 @@
 """Putting gates into a host, taking them out again, switching them off."""
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,8 +9,8 @@ from torch import Tensor, nn
 
 from whatwhere.attach.building import GateLike, build_gate
 from whatwhere.attach.choice import Where
-from whatwhere.attach.gated import Gated, gated_modules, wrap
-from whatwhere.attach.plan import Plan, plan
+from whatwhere.attach.gated import Gated, gate_prefixes, gated_modules, wrap
+from whatwhere.attach.plan import Plan, prepare
 
 __all__ = ["attach_", "detach_", "disabled", "host_state_dict", "insert"]
 
@@ -39,7 +40,7 @@ def attach_(
         >>> len(attach_(host, "bam", at=["1"]).sites)
         1
     """
-    result = plan(model, gate, at=at, exclude=exclude, start=start, input_size=input_size, inputs=inputs)
+    result = prepare("attach_", model, gate, at, exclude, start, input_size, inputs)
     gates = {site.name: build_gate(gate, site, start, site.device) for site in result.sites}
     insert(model, gates, {site.name for site in result.sites if site.side == "input"})
     return result
@@ -85,7 +86,12 @@ def disabled(model: nn.Module) -> Iterator[nn.Module]:
             gated.enabled = was
 
 
-def host_state_dict(model: nn.Module) -> dict[str, Tensor]:
+def host_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
     """The state dict of the network without its gates; the bare network loads it with ``strict=True``."""
-    gates = tuple(f"{name}.gate." for name in gated_modules(model))
-    return {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(gates)}
+    whole = model.state_dict()
+    gates = gate_prefixes(model)
+    bare = OrderedDict((key, tensor) for key, tensor in whole.items() if not key.startswith(gates))
+    versions = getattr(whole, "_metadata", OrderedDict())
+    kept = {key: version for key, version in versions.items() if not f"{key}.".startswith(gates)}
+    bare._metadata = OrderedDict(kept)  # type: ignore[attr-defined]  # where torch keeps the modules' versions
+    return bare

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -62,6 +62,7 @@ class Trace:
     batch: int = 2
     spatial_dims: int = 2
     size: tuple[int, ...] = ()
+    names: frozenset[str] = frozenset()  # of all modules of the host, called or not
 
     def is_map(self, index: int) -> bool:
         """Whether the value is a feature map (B, C, *S) computed from the input, by at least one convolution."""
@@ -163,7 +164,9 @@ def _listening(shadow: nn.Module, recorder: _Recorder) -> Iterator[None]:
     yield
 
 
-def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequence[Any] | None = None) -> Trace:
+def trace(
+    host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequence[Any] | None = None, call: str = "trace"
+) -> Trace:
     """Run one fake forward of ``host`` and return what happened.
 
     Args:
@@ -172,26 +175,27 @@ def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequ
             convolution, at 224 px a side (64 in three dimensions).
         inputs: the positional arguments instead, for a host that takes something else than one map; tensors among them
             give shapes and dtypes only.
+        call: what to name in messages.
     Raises:
         AttachError: when the host has no convolution, or cannot run on this input.
     """
     first = next((module for module in host.modules() if hasattr(module, "in_channels")), None)
     if first is None and inputs is None and input_size is None:
         raise AttachError(
-            f"plan({type(host).__name__}): the network has no convolution, so there is nothing to size an input by",
+            f"{call}: the network has no convolution, so there is nothing to size an input by",
             fix="give input_size=(channels, height, width)",
         )
     parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
     if inputs is None:
-        size = _usual_size(first) if input_size is None else _checked(input_size, host)
+        size = _usual_size(first) if input_size is None else _checked(input_size, call)
         inputs = (torch.empty(2, *size, device="meta", dtype=parameter.dtype),)
-    result = Trace()
+    result = Trace(names=frozenset(name for name, _ in host.named_modules(remove_duplicate=False) if name))
     recorder = _Recorder(result)
     with FakeTensorMode(allow_non_fake_inputs=True) as fakes, torch.no_grad():
         faked = pytree.tree_map_only(Tensor, lambda t: _fake(t, parameter.device), tuple(inputs))
         maps = [tensor for tensor in _tensors(faked) if tensor.ndim >= 3]
         if not maps:
-            raise AttachError(f"plan({type(host).__name__}): no input is a map (batch, channels, size, ...)")
+            raise AttachError(f"{call}: no input is a map (batch, channels, size, ...); nothing was changed")
         result.batch, result.spatial_dims, result.size = maps[0].shape[0], maps[0].ndim - 2, tuple(maps[0].shape[2:])
         for tensor in _tensors(faked):
             recorder.note(tensor, "input", (), fed=True)
@@ -199,10 +203,16 @@ def trace(host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequ
         with recorder, _listening(shadow, recorder):
             try:
                 shadow(*faked)
+            except (DataDependentOutputException, DynamicOutputShapeException) as error:
+                raise AttachError(
+                    f"{call}: the network's forward depends on the values of its tensors; nothing was changed",
+                    got=f"{error}, and only shapes are known while planning",
+                    fix="attach to the part of the network that does not",
+                ) from error
             except Exception as error:  # the network is the user's and may fail in any way
                 shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(faked))
                 raise AttachError(
-                    f"plan({type(host).__name__}): the network does not run on this input; nothing was changed",
+                    f"{call}: the network does not run on this input; nothing was changed",
                     got=f"inputs {shapes}; {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
                     fix="give the input_size=(channels, height, width) it takes, or inputs=(...) as you call it",
                 ) from error
@@ -213,11 +223,12 @@ def _fake(tensor: Tensor, device: torch.device) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=device if tensor.is_meta else tensor.device)
 
 
-def _checked(input_size: Sequence[int], host: nn.Module) -> tuple[int, ...]:
+def _checked(input_size: Sequence[int], call: str) -> tuple[int, ...]:
     size = tuple(input_size) if isinstance(input_size, Sequence) else ()
     if len(size) < 2 or not all(isinstance(length, int) and length > 0 for length in size):
         raise AttachError(
-            f"plan({type(host).__name__}, input_size={input_size!r}): a size is (channels, height, width), all positive",
+            f"{call}: input_size is (channels, height, width), all positive whole numbers; nothing was changed",
+            got=f"input_size={input_size!r}",
             fix="leave the batch out: input_size=(3, 224, 224)",
         )
     return size

@@ -19,8 +19,11 @@ def fake_double(module: nn.Module, fakes: FakeTensorMode) -> tuple[nn.Module, li
     Raises:
         HostError: the module holds something that cannot be copied.
     """
-    own: dict[int, Tensor] = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
-    memo: dict[int, object] = {key: fakes.from_tensor(tensor) for key, tensor in own.items()}
+    # a plain attribute may hold a tensor too: a pruned weight, a map kept from an earlier forward
+    loose = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    own = [*module.parameters(), *module.buffers(), *loose]
+    leaves = {id(tensor): tensor.detach() if tensor.grad_fn else tensor for tensor in own}
+    memo: dict[int, object] = {key: fakes.from_tensor(leaf) for key, leaf in leaves.items()}
     stand_ins = [tensor for tensor in memo.values() if isinstance(tensor, Tensor)]
     try:
         return copy.deepcopy(module, memo), stand_ins

@@ -15,6 +15,9 @@ from whatwhere.gates.spatial import SpatialGate
 
 __all__ = ["NAMED", "named"]
 
+# Not the gate's own: whoever builds it says where, of what kind and how it starts.
+_CALLERS = ("channels", "device", "dtype", "start", "spatial_dims")
+
 NAMED: Mapping[str, type[Gate]] = {"se": SE, "bam": BAM, "cbam": CBAM, "channel": ChannelGate, "spatial": SpatialGate}
 
 
@@ -35,7 +38,7 @@ def named(text: str) -> partial[Gate]:
             fix=f"use one of {', '.join(NAMED)}, or give any callable channels -> nn.Module",
         )
     gate = NAMED[name]
-    known = [option for option in inspect.signature(gate).parameters if option not in ("channels", "device", "dtype")]
+    known = [option for option in inspect.signature(gate).parameters if option not in _CALLERS]
     options: dict[str, Any] = {}
     for part in said:
         option, equals, value = part.partition("=")
