@@ -205,3 +205,33 @@ def test_wrapped_networks_are_refused(wrapped, name):
         "  fix: attach the gates first, then wrap or compile",
     ]
     assert snapshot(model) == before
+
+
+class Listed(nn.Module):
+    """Keeps its stages in a plain list as well, and calls them through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = []
+        for index, (inputs, outputs, stride) in enumerate(((3, 16, 1), (16, 32, 2), (32, 64, 2))):
+            self.add_module(f"res{index}", nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.ReLU()))
+            self.stages.append(getattr(self, f"res{index}"))
+
+    def forward(self, x):
+        for part in self.stages:
+            x = part(x)
+        return x.mean((2, 3))
+
+
+def test_a_gate_that_would_never_run_is_refused():
+    model = Listed()
+    before = snapshot(model)
+    with pytest.raises(ww.WhatwhereError) as caught:
+        ww.attach_(model, "se", at=["res0", "res1"], input_size=(3, 16, 24))
+    assert str(caught.value).splitlines() == [
+        "attach_(Listed, se, at=['res0', 'res1']): a gate at 'res0' would never run; nothing was changed",
+        "  got: the network calls that module by another reference than its parent's",
+        "  fix: keep modules in nn.ModuleList instead of a list, or choose another site",
+    ]
+    before.pop("random")
+    assert without_random(model) == before

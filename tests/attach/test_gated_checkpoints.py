@@ -86,12 +86,11 @@ def test_host_state_dict_keeps_the_versions():
     assert getattr(state, "_metadata", None) == HOSTS["plain"].build().state_dict()._metadata
 
 
-@pytest.mark.parametrize("at", ["bottlenecks", "stage1.1"])
-def test_a_batch_norm_behind_a_gate_still_misses_its_counter(at):
+def test_a_batch_norm_behind_a_gate_still_misses_its_counter():
     state = HOSTS["plain"].build().state_dict()
     del state["stage1.1.num_batches_tracked"]
     with pytest.raises(RuntimeError, match=r"Missing key.*stage1\.1\..*num_batches_tracked"):
-        gated("plain", at=at).load_state_dict(state)
+        gated("plain", at="bottlenecks").load_state_dict(state)
 
 
 @pytest.mark.parametrize("at", ["bottlenecks", "stage1.1"])

@@ -87,9 +87,12 @@ class TestStages:
         found = names(meta(torchvision.models.get_model, name), "stages")
         assert len(found) == 4
 
-    def test_functions_between_convolutions_hide_nothing(self):
+    def test_a_module_carries_one_gate_and_the_plan_says_what_it_cannot_place(self):
         model = HOSTS["functional-relu"].build()
-        assert names(model, "stages", size=(3, 16, 24)) == ["before conv2", "before conv3", "conv3"]
+        assert names(model, "stages", size=(3, 16, 24)) == ["before conv2", "before conv3"]
+        plan = ww.plan(model, "se", at="stages", input_size=(3, 16, 24))
+        assert plan.unplaced == 1
+        assert str(plan).splitlines()[-1] == "not placed: 1 such maps have no module of their own"
 
 
 class TestTransitions:

@@ -39,12 +39,22 @@ def test_blocks(name):
     assert tuple(site.name for site in plan.sites) == case.blocks
 
 
-@pytest.mark.parametrize("name", UNCOPYABLE)
-def test_a_host_that_cannot_be_deep_copied(name):
-    case = UNCOPYABLE[name]
-    model = case.build()
-    plan = ww.plan(model, "se", at="bottlenecks", **case.planning())
+def test_a_host_that_keeps_its_last_map():
+    case = UNCOPYABLE["last-map"]
+    plan = ww.plan(case.build(), "se", at="bottlenecks", **case.planning())
     assert tuple((site.name, site.side, site.channels, site.size) for site in plan.sites) == case.bottlenecks
+
+
+def test_a_host_that_keeps_a_lock_is_refused():
+    case = UNCOPYABLE["lock"]
+    with pytest.raises(ww.WhatwhereError) as caught:
+        ww.plan(case.build(), "se", at="bottlenecks", **case.planning())
+    assert str(caught.value).splitlines() == [
+        "plan(KeepsLock, 'se', at='bottlenecks'): the network cannot be copied, and nothing is run on the network"
+        " itself; nothing was changed",
+        "  got: cannot pickle '_thread.lock' object",
+        "  fix: clear what copy.deepcopy refuses: locks, open files, maps kept from an earlier forward",
+    ]
 
 
 def test_a_pruned_host():
@@ -137,7 +147,7 @@ class TestTable:
     def test_one_row_a_site_and_the_totals(self, name):
         case = HOSTS[name]
         plan = ww.plan(case.build(), "se", at="stages", **case.planning())
-        _, *rows, total = self.rows(plan)
+        _, *rows, total = self.rows(plan)[: -1 if plan.unplaced else None]
         assert len(rows) == len(plan.sites)
         for row, site, cost in zip(rows, plan.sites, plan.costs, strict=True):
             assert row == [

@@ -114,7 +114,7 @@ def test_the_folder_is_a_file(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@pytest.mark.parametrize("failing", ["replace", "safetensors"])
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
 def test_a_folder_that_cannot_be_written(failing, tmp_path, monkeypatch):
     ww.save_gates(gated("se"), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -125,12 +125,12 @@ def test_a_folder_that_cannot_be_written(failing, tmp_path, monkeypatch):
     if failing == "replace":
         monkeypatch.setattr(os, "replace", full)
     else:
-        monkeypatch.setattr("whatwhere.attach.storage.save_file", full)
+        monkeypatch.setattr(os, "fsync", full)
     assert refusal(ww.save_gates, gated(), tmp_path) == [
         f"save_gates(Plain, '{tmp_path}'): the folder cannot be written",
         "  got: [Errno 28] No space left on device",
     ]
-    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if not path.name.endswith(".part")}
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert after == before
 
 
@@ -308,7 +308,8 @@ def test_tensors_of_other_gates_than_the_json_says(tmp_path):
     ww.save_gates(gated("bam"), tmp_path)
     (tmp_path / "gates.safetensors").write_bytes(tensors)
     assert refusal(ww.load_gates, host("plain"), tmp_path)[0] == (
-        f"load_gates(Plain, '{tmp_path}'): the tensors do not fit the gates; nothing was changed"
+        f"load_gates(Plain, '{tmp_path}'): gates.safetensors is not the file that gates.json was written with;"
+        " nothing was changed"
     )
 
 

@@ -9,13 +9,12 @@ from torch import nn
 from whatwhere.attach.sites import Site
 from whatwhere.cost import Cost, measure
 from whatwhere.errors import AttachError, WhatwhereError, closest
-from whatwhere.gates import Blended, Gate, named
+from whatwhere.gates import STARTS, Blended, Gate, named
 
 __all__ = ["GateLike", "build_gate", "check_gate", "own_place", "price", "show"]
 
 GateLike = str | Callable[[int], nn.Module]
 
-_STARTS = ("preset", "identity")
 _GROWING = ("macs", "bytes_moved", "bytes_kept")
 
 
@@ -33,11 +32,10 @@ def check_gate(gate: GateLike, start: str, call: str) -> None:
         )
     if isinstance(gate, str):
         named(gate)
-    if start not in _STARTS:
+    if start not in STARTS:
         raise AttachError(
-            f"{call}: start is 'preset' or 'identity'; nothing was changed",
-            got=f"start={start!r}",
-            closest=closest(str(start), _STARTS),
+            f"{call[:-1]}, start={start!r}): start must be one of 'preset', 'identity'; nothing was changed",
+            closest=closest(str(start), STARTS),
         )
 
 

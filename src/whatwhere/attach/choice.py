@@ -21,14 +21,7 @@ def choose(finder: Finder, gate: GateLike, at: Where, exclude: Where | None, cal
     sites = _at(finder, at, call, gate)
     if exclude is None:
         return sites
-    if not isinstance(exclude, str) and not callable(exclude):
-        for name in exclude:
-            if name not in finder.trace.names:
-                raise AttachError(
-                    f"{call}: exclude={show(exclude)}: the network has no module {name!r}; nothing was changed",
-                    closest=closest(name, finder.trace.names),
-                )
-    kept = _without(sites, exclude, call)
+    kept = _without(finder, sites, exclude, call)
     if not kept:
         raise AttachError(
             f"{call}: exclude={show(exclude)} leaves none of the {len(sites)} sites; nothing was changed",
@@ -39,17 +32,7 @@ def choose(finder: Finder, gate: GateLike, at: Where, exclude: Where | None, cal
 
 def _at(finder: Finder, at: Where, call: str, gate: GateLike) -> list[Site]:
     if isinstance(at, str) and at in PLACES:
-        sites = finder.find(at)
-        if not sites:
-            residual = at == "blocks"
-            why = "no residual branch is added to a shortcut" if residual else "no map is downsampled after the stem"
-            others = [f"{place} ({len(finder.find(place))})" for place in PLACES if finder.find(place)]
-            raise AttachError(
-                f"{call}: {why} in this network, as far as its forward shows; nothing was changed",
-                got=f"places it has: {', '.join(others) if others else 'none'}",
-                fix="name modules instead: at=[...] or a regular expression",
-            )
-        return sites
+        return _at_place(finder, at, call)
     modules = finder.modules()
     if isinstance(at, str):
         pattern = _pattern(at, call)
@@ -77,6 +60,23 @@ def _at(finder: Finder, at: Where, call: str, gate: GateLike) -> list[Site]:
     return [site for site in modules if set(site.names) & set(at)]
 
 
+def _at_place(finder: Finder, place: str, call: str) -> list[Site]:
+    sites = finder.find(place)
+    if sites:
+        return sites
+    why = "no map is downsampled after the stem"
+    if finder.unplaced(place):
+        why = f"{finder.unplaced(place)} such maps are there, and none has a module of its own"
+    elif place == "blocks":
+        why = "no residual branch is added to a shortcut"
+    others = [f"{other} ({len(finder.find(other))})" for other in PLACES if finder.find(other)]
+    raise AttachError(
+        f"{call}: {why} in this network, as far as its forward shows; nothing was changed",
+        got=f"places it has: {', '.join(others) if others else 'none'}",
+        fix="name modules instead: at=[...] or a regular expression",
+    )
+
+
 def _no_match(finder: Finder, modules: Iterable[Site], name: str, call: str, gate: GateLike) -> AttachError:
     known = [other for site in modules for other in site.names]
     level = [other for other in known if other.count(".") == name.count(".")]
@@ -99,10 +99,21 @@ def _pattern(text: str, call: str) -> re.Pattern[str]:
         raise AttachError(f"{call}: {text!r} is no regular expression: {error}; nothing was changed") from None
 
 
-def _without(sites: list[Site], exclude: Where, call: str) -> list[Site]:
+def _without(finder: Finder, sites: list[Site], exclude: Where, call: str) -> list[Site]:
     if isinstance(exclude, str):
         pattern = _pattern(exclude, call)
         return [site for site in sites if not any(pattern.fullmatch(name) for name in site.names)]
     if callable(exclude):
         return [site for site in sites if not exclude(site)]
+    if not isinstance(exclude, Sequence):
+        raise AttachError(
+            f"{call}: exclude is a regular expression, names or a predicate; nothing was changed",
+            got=f"exclude={exclude!r}",
+        )
+    for name in exclude:
+        if name not in finder.trace.names:
+            raise AttachError(
+                f"{call}: exclude={show(exclude)}: the network has no module {name!r}; nothing was changed",
+                closest=closest(name, finder.trace.names),
+            )
     return [site for site in sites if not set(site.names) & set(exclude)]

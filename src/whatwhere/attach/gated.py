@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Gated", "GatedContainer", "gate_prefixes", "gated_modules", "wrap"]
+__all__ = ["WRAPPER_NAMES", "Gated", "GatedContainer", "gate_prefixes", "gated_modules", "wrap"]
 
 # What belongs to the wrapper; every other attribute set on it is the host's.
-_OWN = ("host", "gate", "before", "enabled", "training")
+WRAPPER_NAMES = ("host", "gate", "before", "enabled")
 
 
 class Gated(nn.Module):
@@ -17,6 +17,8 @@ class Gated(nn.Module):
     In state dicts the host's tensors keep the names they had without the gate, and the gate's stand beside them as
     ``<name>.gate.*``; a checkpoint of the bare host loads with ``strict=True`` and leaves the gate as it is. Attributes
     of the host can be read and set through the wrapper.
+
+    A checkpoint that has some of a network's gates and not others also loads: each wrapper sees its own keys only.
     """
 
     def __init__(self, host: nn.Module, gate: nn.Module, before: bool = False) -> None:
@@ -47,7 +49,7 @@ class Gated(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         host = self.__dict__.get("_modules", {}).get("host")
-        if host is None or name in _OWN or name.startswith("_"):
+        if host is None or name in WRAPPER_NAMES or name == "training" or name.startswith("_"):
             super().__setattr__(name, value)
         else:
             setattr(host, name, value)

@@ -8,8 +8,8 @@ from torch import nn
 
 from whatwhere.attach.building import GateLike, check_gate, own_place, price, show
 from whatwhere.attach.choice import Where, choose
-from whatwhere.attach.gated import gated_modules
-from whatwhere.attach.sites import Finder, Site
+from whatwhere.attach.gated import WRAPPER_NAMES, gated_modules
+from whatwhere.attach.sites import PLACES, Finder, Site
 from whatwhere.attach.trace import trace
 from whatwhere.cost import Cost
 from whatwhere.errors import AttachError
@@ -30,6 +30,7 @@ class Plan:
         start: 'preset' or 'identity'.
         sites: where the gates go, in the order of the forward.
         costs: one ``Cost`` a site: parameters, MACs and bytes for one image.
+        unplaced: how many maps of that place have no module of their own, before or after which a gate could stand.
     """
 
     host: str
@@ -38,6 +39,7 @@ class Plan:
     start: str
     sites: list[Site]
     costs: list[Cost] = field(repr=False)
+    unplaced: int = 0
 
     @property
     def parameters(self) -> int:
@@ -72,7 +74,8 @@ class Plan:
         rows.append((*total, f"{self.parameters:,}", f"{self.macs:,}", f"{self.bytes_kept:,}"))
         widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
         title = f"{self.gate} at {self.at} of {self.host}, start={self.start!r}; MACs and bytes for one image"
-        return "\n".join([title, *(_line(row, widths) for row in (head, *rows))])
+        note = [f"not placed: {self.unplaced} such maps have no module of their own"] if self.unplaced else []
+        return "\n".join([title, *(_line(row, widths) for row in (head, *rows)), *note])
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -132,7 +135,8 @@ def prepare(
     sites = choose(finder, gate, place, exclude, call)
     _refuse_taken_name(model, sites, call)
     costs = [price(gate, site, start, call) for site in sites]
-    return Plan(type(model).__name__, show(gate).strip("'"), show(place).strip("'"), start, sites, costs)
+    unplaced = finder.unplaced(place) if isinstance(place, str) and place in PLACES else 0
+    return Plan(type(model).__name__, show(gate).strip("'"), show(place).strip("'"), start, sites, costs, unplaced)
 
 
 def _refuse_wrapped(model: nn.Module, call: str) -> None:
@@ -152,9 +156,10 @@ def _refuse_wrapped(model: nn.Module, call: str) -> None:
 
 def _refuse_taken_name(model: nn.Module, sites: list[Site], call: str) -> None:
     for site in sites:
-        if "gate" in dict(model.get_submodule(site.name).named_children()):
+        host = model.get_submodule(site.name)
+        taken = next((name for name in WRAPPER_NAMES if hasattr(host, name)), None)
+        if taken is not None:
             raise AttachError(
-                f"{call}: {site.name!r} has a part called 'gate', and in checkpoints the new gate would take"
-                " that name; nothing was changed",
+                f"{call}: the wrapper around {site.name!r} would hide its own {taken!r}; nothing was changed",
                 fix=f"exclude {site.name!r}, or name a module inside or around it",
             )

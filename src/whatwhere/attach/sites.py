@@ -54,23 +54,35 @@ class Finder:
     outermost module that takes a map of that resolution and gives one of the next. It is not the last tensor before the
     strided convolution, which in most blocks is an inner, expanded map. Of all such places at one resolution the last
     in time counts. The stem is left out: resolutions above a quarter of the input, in networks that go down to a
-    sixteenth or more; in smaller ones, all but the last three resolutions.
+    thirty-second or more; in smaller ones, all but the last three resolutions.
     """
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
     def find(self, place: str) -> list[Site]:
-        """Sites of one of the named places, in the order of the forward."""
+        """Sites of one of the named places, in the order of the forward; a module carries one gate."""
+        found: dict[str, Site] = {}
+        for value, kind in self._wanted(place).items():
+            site = self._site_at(value, kind)
+            if site is not None:
+                found.setdefault(site.name, site)
+        return list(found.values())
+
+    def unplaced(self, place: str) -> int:
+        """How many maps of that place have no module of their own, before or after which a gate could stand."""
+        return len(self._wanted(place)) - len(self.find(place))
+
+    def _wanted(self, place: str) -> dict[int, str]:
+        """The values of a place, and what a site there is called."""
         if place == "blocks":
-            return self._sites((branch, "block") for branch in self._residual_branches())
+            return dict.fromkeys(self._residual_branches(), "block")
         ends = self._stage_ends()
         if place == "bottlenecks":
-            return self._sites((end, "bottleneck") for end, _ in ends)
+            return dict.fromkeys([end for end, _ in ends], "bottleneck")
         if place == "transitions":
-            return self._sites((value, "transition") for pair in ends for value in pair if value is not None)
-        last = [self._last_map()] if ends else []
-        return self._sites((end, "stage") for end in [end for end, _ in ends] + last)
+            return dict.fromkeys([value for pair in ends for value in pair if value is not None], "transition")
+        return dict.fromkeys([end for end, _ in ends] + ([self._last_map()] if ends else []), "stage")
 
     def modules(self) -> list[Site]:
         """Every module that is called once and gives one feature map."""
@@ -139,7 +151,8 @@ class Finder:
             level = trace.level(parent)
             around = [trace.calls[index] for index in trace.values[small].stack]
             takers = [(call, taken) for call in around for taken in self._taken(call, level)]
-            if not takers and any(self._detour(call, level) for call in around):
+            # what no module does as its own step counts only where no module does it, and never inside a detour
+            if not takers and (latest.get(level, (0, []))[1] or any(self._detour(call, level) for call in around)):
                 continue
             deepest = max(deepest, trace.level(small))
             end = takers[0][1] if takers else parent
@@ -199,14 +212,6 @@ class Finder:
                 yield branch
 
     # --- which modules ---
-
-    def _sites(self, wanted: Iterator[tuple[int, str]]) -> list[Site]:
-        found: dict[str, Site] = {}
-        for value, kind in wanted:
-            site = self._site_at(value, kind)
-            if site is not None:
-                found.setdefault(site.name, site)
-        return list(found.values())
 
     def _site_at(self, index: int, kind: str) -> Site | None:
         """The module boundary at a value; past functions of one map that keep its shape, the boundary before them.

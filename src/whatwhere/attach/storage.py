@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from whatwhere.attach.gated import Gated, gated_modules
 from whatwhere.attach.surgery import host_state_dict, insert
 from whatwhere.errors import AttachError, closest
+from whatwhere.files import replace_file
 from whatwhere.gates import NAMED, Gate
 
 __all__ = ["load_gates", "save_gates"]
@@ -34,8 +35,10 @@ def save_gates(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     if not gated:
         raise AttachError(f"{call}: the network carries no gates", fix="attach_(model, 'bam') puts some in")
     tensors = {f"{name}.gate.{key}": value.detach().contiguous().clone() for name, key, value in _tensors(gated)}
+    packed = save(tensors)
     described = {
         "format": _FORMAT,
+        "tensors": hashlib.sha256(packed).hexdigest(),
         "host": type(model).__name__,
         "host_fingerprint": _fingerprint(model),
         "gates": {name: _describe(one) for name, one in gated.items()},
@@ -43,11 +46,9 @@ def save_gates(model: nn.Module, folder: str | os.PathLike[str]) -> None:
     target = Path(folder)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, target / "gates.safetensors.part")
-        (target / "gates.json.part").write_text(json.dumps(described, indent=1) + "\n")
-        for name in ("gates.safetensors", "gates.json"):
-            os.replace(target / f"{name}.part", target / name)
-    except (OSError, SafetensorError) as error:
+        replace_file(target / "gates.safetensors", packed)
+        replace_file(target / "gates.json", (json.dumps(described, indent=1) + "\n").encode())
+    except OSError as error:
         raise AttachError(f"{call}: the folder cannot be written", got=str(error)) from error
 
 
@@ -93,7 +94,8 @@ def _fingerprint(model: nn.Module) -> str:
 def _read(folder: Path, call: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         described = json.loads((folder / "gates.json").read_text())
-        tensors = load_file(folder / "gates.safetensors")
+        packed = (folder / "gates.safetensors").read_bytes()
+        tensors = load(packed)
     except FileNotFoundError as error:
         raise AttachError(
             f"{call}: there are no saved gates in that folder",
@@ -108,8 +110,13 @@ def _read(folder: Path, call: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     whole = isinstance(gates, dict) and all(
         isinstance(one, dict) and set(one) == {"gate", "config", "side"} for one in gates.values()
     )
-    if not whole or not {"host", "host_fingerprint"} <= set(described):
+    if not whole or not {"host", "host_fingerprint", "tensors"} <= set(described):
         raise AttachError(f"{call}: gates.json lacks a part; nothing was changed", fix="save the gates again")
+    if hashlib.sha256(packed).hexdigest() != described["tensors"]:
+        raise AttachError(
+            f"{call}: gates.safetensors is not the file that gates.json was written with; nothing was changed",
+            fix="save the gates again",
+        )
     return described, tensors
 
 

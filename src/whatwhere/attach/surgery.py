@@ -11,6 +11,8 @@ from whatwhere.attach.building import GateLike, build_gate
 from whatwhere.attach.choice import Where
 from whatwhere.attach.gated import Gated, gate_prefixes, gated_modules, wrap
 from whatwhere.attach.plan import Plan, prepare
+from whatwhere.attach.trace import trace
+from whatwhere.errors import AttachError
 
 __all__ = ["attach_", "detach_", "disabled", "host_state_dict", "insert"]
 
@@ -43,7 +45,27 @@ def attach_(
     result = prepare("attach_", model, gate, at, exclude, start, input_size, inputs)
     gates = {site.name: build_gate(gate, site, start, site.device) for site in result.sites}
     insert(model, gates, {site.name for site in result.sites if site.side == "input"})
+    try:
+        _check_reached(model, input_size, inputs, result)
+    except AttachError:
+        detach_(model)
+        raise
     return result
+
+
+def _check_reached(
+    model: nn.Module, input_size: Sequence[int] | None, inputs: Sequence[Any] | None, done: Plan
+) -> None:
+    """One more fake forward: a host may call its modules by other references than those that were replaced."""
+    call = f"attach_({done.host}, {done.gate}, at={done.at})"
+    called = {name for one in trace(model, input_size, inputs, call).calls for name in one.names}
+    for name, module in model.named_modules():
+        if isinstance(module, Gated) and f"{name}.gate" not in called:
+            raise AttachError(
+                f"{call}: a gate at {name!r} would never run; nothing was changed",
+                got="the network calls that module by another reference than its parent's",
+                fix="keep modules in nn.ModuleList instead of a list, or choose another site",
+            )
 
 
 def insert(model: nn.Module, gates: dict[str, nn.Module], before: set[str]) -> None:

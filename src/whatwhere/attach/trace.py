@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from whatwhere.cost import fake_double
-from whatwhere.errors import AttachError
+from whatwhere.errors import AttachError, HostError
 
 __all__ = ["Call", "Trace", "Value", "trace"]
 
@@ -68,7 +70,7 @@ class Trace:
         """Whether the value is a feature map (B, C, *S) computed from the input, by at least one convolution."""
         value = self.values[index]
         ranked = len(value.shape) == self.spatial_dims + 2 and value.shape[0] == self.batch
-        return ranked and value.channels_first and value.fed and value.depth > 0
+        return ranked and value.dtype.is_floating_point and value.channels_first and value.fed and value.depth > 0
 
     def level(self, index: int) -> int:
         """How often the map has been halved since the input: log2 of the reduction, rounded."""
@@ -132,9 +134,16 @@ def _tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def _shadow(host: nn.Module, fakes: FakeTensorMode) -> nn.Module:
+def _shadow(host: nn.Module, fakes: FakeTensorMode, call: str) -> nn.Module:
     """The host's structure on fake tensors, in eval mode, without the user's hooks."""
-    shadow = fake_double(host, fakes)[0].eval()
+    try:
+        shadow = fake_double(host, fakes)[0].eval()
+    except HostError as error:
+        raise AttachError(
+            f"{call}: the network cannot be copied, and nothing is run on the network itself; nothing was changed",
+            got=error.got,
+            fix=error.fix,
+        ) from error
     for module in shadow.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
@@ -179,7 +188,8 @@ def trace(
     Raises:
         AttachError: when the host has no convolution, or cannot run on this input.
     """
-    first = next((module for module in host.modules() if hasattr(module, "in_channels")), None)
+    _refuse_odd(host, call)
+    first = next((module for module in host.modules() if isinstance(module, _ConvNd)), None)
     if first is None and inputs is None and input_size is None:
         raise AttachError(
             f"{call}: the network has no convolution, so there is nothing to size an input by",
@@ -187,19 +197,22 @@ def trace(
         )
     parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
     if inputs is None:
-        size = _usual_size(first) if input_size is None else _checked(input_size, call)
+        kinds = {len(module.kernel_size) for module in host.modules() if isinstance(module, _ConvNd)}
+        size = _usual_size(first) if first is not None and input_size is None else _checked(input_size, kinds, call)
         inputs = (torch.empty(2, *size, device="meta", dtype=parameter.dtype),)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     result = Trace(names=frozenset(name for name, _ in host.named_modules(remove_duplicate=False) if name))
     recorder = _Recorder(result)
-    with FakeTensorMode(allow_non_fake_inputs=True) as fakes, torch.no_grad():
-        faked = pytree.tree_map_only(Tensor, lambda t: _fake(t, parameter.device), tuple(inputs))
+    fakes = FakeTensorMode(allow_non_fake_inputs=True)
+    shadow = _shadow(host, fakes, call)
+    with fakes, torch.no_grad():
+        faked = pytree.tree_map_only(Tensor, lambda t: _fake(t, parameter.device), inputs)
         maps = [tensor for tensor in _tensors(faked) if tensor.ndim >= 3]
         if not maps:
             raise AttachError(f"{call}: no input is a map (batch, channels, size, ...); nothing was changed")
         result.batch, result.spatial_dims, result.size = maps[0].shape[0], maps[0].ndim - 2, tuple(maps[0].shape[2:])
         for tensor in _tensors(faked):
             recorder.note(tensor, "input", (), fed=True)
-        shadow = _shadow(host, fakes)
         with recorder, _listening(shadow, recorder):
             try:
                 shadow(*faked)
@@ -223,9 +236,25 @@ def _fake(tensor: Tensor, device: torch.device) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=device if tensor.is_meta else tensor.device)
 
 
-def _checked(input_size: Sequence[int], call: str) -> tuple[int, ...]:
+def _refuse_odd(host: nn.Module, call: str) -> None:
+    """What no fake forward can run through."""
+    if not isinstance(host, nn.Module) or isinstance(host, torch.jit.ScriptModule):
+        raise AttachError(
+            f"{call}: a host is an nn.Module written in Python; nothing was changed", got=type(host).__name__
+        )
+    lazy = next((name for name, p in host.named_parameters() if is_lazy(p)), None)
+    if lazy is not None:
+        raise AttachError(
+            f"{call}: the network has parameters whose shape is not known yet; nothing was changed",
+            got=lazy,
+            fix="run it on one batch first",
+        )
+
+
+def _checked(input_size: Sequence[int] | None, kinds: set[int], call: str) -> tuple[int, ...]:
     size = tuple(input_size) if isinstance(input_size, Sequence) else ()
-    if len(size) < 2 or not all(isinstance(length, int) and length > 0 for length in size):
+    fits = len(size) > 1 and (not kinds or len(size) - 1 in kinds)
+    if not fits or not all(isinstance(length, int) and length > 0 for length in size):
         raise AttachError(
             f"{call}: input_size is (channels, height, width), all positive whole numbers; nothing was changed",
             got=f"input_size={input_size!r}",
@@ -234,6 +263,6 @@ def _checked(input_size: Sequence[int], call: str) -> tuple[int, ...]:
     return size
 
 
-def _usual_size(first: Any) -> tuple[int, ...]:
-    dims = len(getattr(first, "kernel_size", (1, 1)))
+def _usual_size(first: _ConvNd) -> tuple[int, ...]:
+    dims = len(first.kernel_size)
     return (first.in_channels, *[64 if dims == 3 else 224] * dims)

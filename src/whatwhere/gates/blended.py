@@ -10,8 +10,8 @@ class Blended(nn.Module):
     """``(1 - s) * x + s * module(x)`` with a trainable number ``strength`` s that starts at zero.
 
     What ``start="identity"`` is for a module of another library: the same blend a ``Gate`` makes of its factor, written
-    for a module that only shows its output. At s = 0 the result is x to the bit as long as the module keeps the sign of
-    a zero, as everything that multiplies by a positive gate does.
+    for a module that only shows its output. At s = 0 the result is x to the bit as long as the module gives finite
+    numbers and keeps the sign of a zero, as everything that multiplies by a positive gate does.
 
     Shape: x (B, C, *S) -> (B, C, *S).
     Cost: the module's, and three reads and writes of x besides.

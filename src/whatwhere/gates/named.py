@@ -47,9 +47,11 @@ def named(text: str) -> partial[Gate]:
                 f"gate {text!r}: {name} has no option {option!r}"
                 if equals
                 else f"gate {text!r}: {part!r} sets nothing",
-                closest=closest(option, known),
+                closest=closest(option, known) if equals else (),
                 fix="write name:option=value:option=value",
             )
+        if option in options:
+            raise GateError(f"gate {text!r}: {option} is set twice", got=f"{options[option]!r} and {value!r}")
         options[option] = _value(value)
     return partial(gate, **options)
 

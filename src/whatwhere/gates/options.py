@@ -5,7 +5,7 @@ from typing import Any
 
 from whatwhere.errors import GateError, closest
 
-__all__ = ["POOLS", "count", "one_of", "pool_names", "resolve"]
+__all__ = ["POOLS", "STARTS", "count", "one_of", "pool_names", "resolve"]
 
 POOLS = ("avg", "max", "lp", "lse")
 NORMS = ("batch", "group", "none")
@@ -64,10 +64,10 @@ def pool_names(name: str, channels: int, pools: str | Sequence[str]) -> tuple[st
     if isinstance(pools, str):
         one_of(name, channels, "pools", pools, (*POOLS, "both"))
         return ("avg", "max") if pools == "both" else (pools,)
-    wanted = tuple(pools)
+    wanted = tuple(pools) if isinstance(pools, Sequence) else ()
     if not wanted or len(set(wanted)) < len(wanted):
         raise GateError(
-            f"{name}({channels}, pools={wanted!r}): a gate needs at least one pool, and each only once",
+            f"{name}({channels}, pools={pools!r}): a gate needs at least one pool, and each only once",
             fix=f"choose from {', '.join(map(repr, POOLS))}",
         )
     for pool in wanted:
