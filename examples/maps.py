@@ -23,13 +23,15 @@ from whatwhere.data import load, normalise
 from whatwhere.hosts import build
 
 SCENES = 10
+GATES = ("bam", "cbam")
+USAGE = "usage: python examples/maps.py COMPARISON PICTURE, such as runs/demo docs/images/maps.png"
 
 
 def trained(trial: Path, classes: int) -> nn.Module:
     """The network of one trial, with the weights of its best epoch."""
     spec = json.loads((trial / "trial.json").read_text())
     model = build(spec["host"], num_classes=classes, stem=spec["stem"])
-    ww.attach_(model, spec["gate"], at=spec["at"], input_size=(3, 32, 32))
+    ww.attach_(model, spec["gate"], at=spec["at"], start=spec["start"], input_size=(3, 32, 32))
     model.load_state_dict(load_file(trial / "best.safetensors"))
     return model.eval()
 
@@ -60,8 +62,8 @@ def main(comparison: Path, out: Path) -> None:
     shown = splits.test.take(torch.arange(SCENES))
     pictures = shown.images.permute(0, 2, 3, 1)
     rows: list[tuple[str, list[Tensor] | None]] = [("scene", None)]
-    for gate in ("bam", "cbam"):
-        trial = min(comparison.glob(f"{gate}-seed0-*"))
+    for gate in GATES:
+        trial = min(comparison.glob(f"{gate}-seed0-*/best.safetensors")).parent
         maps = spatial_maps(trained(trial, len(splits.classes)), normalise(shown.images, splits.mean, splits.std))
         chosen = max(maps, key=lambda one: one[1].flatten(1).std(1).mean() * (one[1].shape[-1] >= 16))
         rows.append((f"{gate.upper()}: {chosen[0]}", list(interpolate(chosen[1], size=32, mode="bilinear"))))
@@ -79,5 +81,19 @@ def main(comparison: Path, out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
+def wrong(arguments: list[str]) -> str:
+    """What is wrong with the command's arguments; "" when nothing is."""
+    if len(arguments) != 2:
+        return USAGE
+    comparison = Path(arguments[0])
+    missing = [gate for gate in GATES if not list(comparison.glob(f"{gate}-seed0-*/best.safetensors"))]
+    if missing:
+        return f"{comparison} holds no trained {' and no '.join(missing)} of seed 0; `make demo` trains them\n{USAGE}"
+    return ""
+
+
 if __name__ == "__main__":
+    if message := wrong(sys.argv[1:]):
+        print(message, file=sys.stderr)
+        sys.exit(2)
     main(Path(sys.argv[1]), Path(sys.argv[2]))

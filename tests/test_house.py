@@ -14,9 +14,10 @@ import whatwhere
 SOURCE = Path(whatwhere.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# Each storey and those below (or beside) it that it may import; `errors` is open to all.
+# Each storey and those below (or beside) it that it may import; `errors` and `files` are open to all.
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "ops": set(),
     "gates": {"ops"},
     "cost": set(),
@@ -61,7 +62,7 @@ def wrong_arrows(path: Path, text: str) -> list[str]:
     here = storey(path)
     arrows = [name.split(".")[1] if "." in name else name for name in imported(ast.parse(text)) if is_ours(name)]
     return sorted(
-        {there for there in arrows if there in MAY_IMPORT and there not in {here, "errors"} | MAY_IMPORT[here]}
+        {there for there in arrows if there in MAY_IMPORT and there not in {here, "errors", "files"} | MAY_IMPORT[here]}
     )
 
 

@@ -51,7 +51,7 @@ def test_plan_takes_a_library_network_and_a_place(capsys: pytest.CaptureFixture[
         ),
         (
             ["--host", "resnet20", "--gate", "bam", "--at", "layer5"],
-            "attach_(ResNet, 'bam', at='layer5'): no module matches 'layer5'; nothing was changed\n"
+            "plan(ResNet, 'bam', at='layer5'): no module matches 'layer5'; nothing was changed\n"
             "  closest: 'layer3', 'layer2', 'layer1'\n  fix: plan(model, 'bam') lists all 2 sites\n",
         ),
         (
@@ -84,14 +84,22 @@ def test_an_unknown_option_leaves_with_two(capsys: pytest.CaptureFixture[str]) -
         (
             errno.ENOSPC,
             "plan: no space left on device\n  got: /full/file\n"
-            "  fix: free some space and run the same command again; what is finished is kept\n",
+            "  fix: free some space, then run the same command again; what is finished is kept\n",
         ),
         (
             errno.EROFS,
-            "plan: read-only file system\n  got: /full/file\n  fix: choose a folder that can be written\n",
+            "plan: read-only file system\n  got: /full/file\n"
+            "  fix: make the folder writable, or choose another, then run the same command again; what is finished is"
+            " kept\n",
+        ),
+        (
+            errno.EPERM,
+            "plan: operation not permitted\n  got: /full/file\n"
+            "  fix: make the folder writable, or choose another, then run the same command again; what is finished is"
+            " kept\n",
         ),
     ],
-    ids=["full", "read-only"],
+    ids=["full", "read-only", "forbidden"],
 )
 def test_a_disk_that_takes_nothing_is_a_message(
     code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from whatwhere.cost import Cost, measure
-from whatwhere.errors import HostError
+from whatwhere.errors import GateError, HostError
 from whatwhere.hosts import build
 
 
@@ -264,3 +264,32 @@ def test_forward_that_needs_values(formula: Callable[[Tensor], Tensor]) -> None:
         "measure(Formula): the forward depends on the values of its tensors, and only shapes are known"
     )
     assert caught.value.fix == "measure the part that does not, or time the module with latency"
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(
+    ("module", "shape", "kind", "words"),
+    [
+        (nn.Conv2d(3, 4, 7), (1, 3, 5, 5), "RuntimeError", "Calculated padded input size per channel: (5 x 5)."),
+        (nn.Conv2d(3, 4, 1), (1, 4, 5, 5), "RuntimeError", "Given groups=1, weight of size [4, 3, 1, 1]"),
+        (Formula(lambda x: x.map), (1, 3, 5, 5), "AttributeError", ""),
+        (Formula(lambda x, y: x + y), (1, 3), "TypeError", ""),
+        (Formula(lambda x: 1 // 0), (1, 3), "ZeroDivisionError", "integer division or modulo by zero"),
+    ],
+    ids=["too small", "channels", "attribute", "arguments", "arithmetic"],
+)
+def test_forward_that_fails(module: nn.Module, shape: tuple[int, ...], kind: str, words: str, training: bool) -> None:
+    with pytest.raises(HostError) as caught:
+        measure(module, shape, training=training)
+    assert caught.value.rule == f"measure({type(module).__name__}): the module does not run on this input"
+    assert caught.value.got.startswith(f"{shape}; {kind}: {words}")
+    assert "\n" not in caught.value.got
+    assert caught.value.fix == "an input that the module takes, its batch included"
+
+
+def test_a_mistake_that_the_module_itself_tells_of_passes_through() -> None:
+    def refuse(x: Tensor) -> Tensor:
+        raise GateError("gate: no")
+
+    with pytest.raises(GateError, match=r"^gate: no$"):
+        measure(Formula(refuse), SHAPE)

@@ -7,18 +7,17 @@ from whatwhere.errors import DataError
 SET = ImageSet(torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 2, 3).contiguous(), torch.arange(10))
 
 
-@pytest.mark.parametrize(("drop_last", "sizes"), [(False, [4, 4, 2]), (True, [4, 4])])
 @pytest.mark.parametrize("order", [None, torch.arange(9, -1, -1)], ids=["in-order", "reversed"])
-def test_batches_follow_the_order(drop_last, sizes, order):
-    found = list(batches(SET, 4, order=order, drop_last=drop_last))
-    assert [len(labels) for _, labels in found] == sizes
+def test_batches_follow_the_order(order):
+    found = list(batches(SET, 4, order=order))
+    assert [len(labels) for _, labels in found] == [4, 4, 2]
     labels = torch.cat([labels for _, labels in found])
-    assert torch.equal(labels, (torch.arange(10) if order is None else order)[: sum(sizes)])
+    assert torch.equal(labels, torch.arange(10) if order is None else order)
     assert torch.equal(torch.cat([images for images, _ in found])[:, 0, 0, 0].long(), labels)
 
 
-def test_a_full_last_batch_is_never_dropped():
-    assert [len(labels) for _, labels in batches(SET, 5, drop_last=True)] == [5, 5]
+def test_a_set_of_whole_batches_ends_with_one():
+    assert [len(labels) for _, labels in batches(SET, 5)] == [5, 5]
 
 
 def test_batches_in_the_sets_order_are_views():

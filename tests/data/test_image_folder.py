@@ -1,4 +1,5 @@
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from whatwhere.data import load
+from whatwhere.data import folder as folder_module
+from whatwhere.data import load, memory
 from whatwhere.data.decode import decode
 from whatwhere.errors import DataError
 
@@ -33,7 +35,7 @@ def tree(tmp_path):
 
 def test_without_a_test_folder_val_is_tested_with_and_validation_is_split_from_train(tree):
     splits = load(f"folder:{tree}", validation=0.2, image_size=8)
-    assert splits.name == f"folder:{tree}"
+    assert splits.name == f"folder:{tree.resolve()}"
     assert splits.classes == ("cat", "dog")
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [16, 4, 20]
     assert splits.validation.labels.tolist() == [0, 0, 1, 1]
@@ -152,6 +154,74 @@ def test_missing_parts_are_named(tmp_path, parts, got):
         f"  got: {root}: {got}\n"
         "  fix: name the folder above 'train', as 'folder:PATH'"
     )
+
+
+def test_a_relative_folder_goes_by_its_absolute_path(tree, monkeypatch):
+    monkeypatch.chdir(tree.parent)
+    name = f"folder:{tree.resolve()}"
+    assert load("folder:tree", image_size=8).name == name
+    assert load("folder", root="tree", image_size=8).name == name
+    assert load("folder:tree/../tree", image_size=8).name == name
+
+
+def test_a_class_folder_that_is_closed_is_named(tree, monkeypatch):
+    really = Path.iterdir
+
+    def closed(path):
+        if path.name == "dog":
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(DataError) as caught:
+        load(f"folder:{tree}")
+    assert str(caught.value).splitlines()[:2] == [
+        f"load('folder:{tree}'): '{tree / 'train' / 'dog'}' cannot be read",
+        "  got: Permission denied",
+    ]
+
+
+def test_more_images_than_memory_holds_are_refused_before_the_first_is_read(tree, monkeypatch):
+    monkeypatch.setattr(memory, "_free", lambda: 8_000_000_000)
+    monkeypatch.setattr(folder_module, "decode", None)
+    with pytest.raises(DataError) as caught:
+        load(f"folder:{tree}", image_size=9000)
+    assert str(caught.value) == (
+        f"load('folder:{tree}'): the images do not fit into memory, where they are all held\n"
+        "  got: 40 images of 9000 x 9000 are 9.7 GB, and 8.0 GB are free\n"
+        "  fix: fewer training images by limit= (--limit), or smaller ones by image_size= (--image-size)"
+    )
+
+
+def test_where_free_memory_is_not_told_nothing_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "_free", lambda: None)
+    memory.check_memory("load('folder')", 10**9, 10**6)
+
+
+@pytest.mark.parametrize(
+    ("linux", "figures", "free"),
+    [
+        ("MemTotal: 9 kB\nMemAvailable:    3 kB\n", {}, 3072),
+        ("", {"SC_PHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}, 20480),
+        (None, {"SC_PHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}, 20480),
+        (None, {}, None),
+    ],
+    ids=["linux", "old linux", "unix", "not told"],
+)
+def test_free_memory(monkeypatch, linux, figures, free):
+    def read(path):
+        if linux is None:
+            raise FileNotFoundError(path)
+        return linux
+
+    def figure(name):
+        if name not in figures:
+            raise ValueError("unrecognized configuration name")
+        return figures[name]
+
+    monkeypatch.setattr(Path, "read_text", read)
+    monkeypatch.setattr(os, "sysconf", figure)
+    assert memory._free() == free
 
 
 def _decode_one(tmp_path, image, suffix, **options):

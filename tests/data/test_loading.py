@@ -1,3 +1,7 @@
+import errno
+import io
+import os
+
 import pytest
 import torch
 
@@ -105,3 +109,42 @@ def test_image_size_is_positive():
     with pytest.raises(DataError) as caught:
         load("folder", image_size=0)
     assert str(caught.value) == "load('folder', image_size=0): image_size is a number of pixels, 1 or more"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("cifar10", "cifar-10-batches-py/data_batch_3"), ("fashion-mnist", "fashion-mnist/t10k-labels-idx1-ubyte.gz")],
+)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=["closed", "broken disk"])
+def test_a_file_that_the_system_does_not_give_is_named(writer, monkeypatch, name, file, number):
+    writer.cifar10()
+    writer.fashion_mnist()
+    opened, path = io.open, writer.root / file
+
+    def refuse(which, *args, **kwargs):
+        if str(which) == str(path):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(which, *args, **kwargs)
+
+    monkeypatch.setattr(io, "open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(DataError) as caught:
+        load(name, root=writer.root)
+    assert str(caught.value) == (
+        f"load({name!r}): '{path}' cannot be read\n"
+        f"  got: {os.strerror(number)}\n"
+        "  fix: see that you may read it, or name another folder by root= or WHATWHERE_DATA"
+    )
+
+
+def test_a_root_that_may_not_be_looked_into_is_named(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.is_dir", closed)
+    with pytest.raises(DataError) as caught:
+        load("cifar100", root=tmp_path)
+    assert str(caught.value).splitlines()[:2] == [
+        f"load('cifar100'): '{tmp_path / 'cifar-100-python'}' cannot be read",
+        "  got: Permission denied",
+    ]

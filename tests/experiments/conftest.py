@@ -13,7 +13,7 @@ from whatwhere import hosts
 from whatwhere.data import ImageSet, Splits
 from whatwhere.errors import AttachError
 from whatwhere.experiments import comparison, runner
-from whatwhere.train import EpochRecord, Trained
+from whatwhere.train import Epoch, Trained
 
 
 class TinyHost(nn.Module):
@@ -45,7 +45,7 @@ class Lab:
         self.trained.append((gate, seed))
         self.weights[gate, seed] = model.conv.weight.detach().clone()
         for epoch in range(1, recipe.epochs + 1):
-            on_epoch(EpochRecord(epoch, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0, 8.0))
+            on_epoch(Epoch(epoch, 0.1, 1.0, 0.5, 1.0, 0.5, 1.0, 8.0))
         (folder / "checkpoint.pt").write_text("weights")
         return Trained(self.accuracy.get((gate, seed), 0.8), 0.5, 1, 0.75, recipe.epochs, 1.0, 8.0)
 
@@ -71,8 +71,9 @@ def lab(splits, monkeypatch) -> Lab:
     lab = Lab(splits)
     monkeypatch.setattr(runner, "train", lab.train)
     monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
-    monkeypatch.setattr(
-        hosts, "build", lambda name, *, num_classes=10, in_channels=3, stem: TinyHost(num_classes, in_channels)
-    )
+    for builder in ("build", "skeleton"):
+        monkeypatch.setattr(
+            hosts, builder, lambda name, *, num_classes=10, in_channels=3, stem: TinyHost(num_classes, in_channels)
+        )
     monkeypatch.setitem(sys.modules, "whatwhere.attach", SimpleNamespace(attach_=_attach))
     return lab

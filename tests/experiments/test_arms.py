@@ -1,5 +1,7 @@
 """Arms of real parts: the same host under every gate, and a comparison that runs from end to end."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -27,6 +29,35 @@ def test_another_seed_gives_other_gates_and_the_same_seed_the_same(splits):
     gates = [name for name in first if name not in build_arm(ARMS.trial("none", 0), splits).model.state_dict()]
     assert gates
     assert any(not torch.equal(first[name], other[name]) for name in gates)
+
+
+def test_the_random_state_of_every_gpu_is_kept(splits, monkeypatch):
+    kept = []
+
+    @contextmanager
+    def fork(devices):
+        kept.append(list(devices))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    build_arm(ARMS.trial("none", 0), splits)
+    assert kept == [[0, 1]]
+
+
+def test_images_too_small_for_the_host_are_told_before_training(splits, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
+    monkeypatch.setattr(comparison, "run_trials", None)
+    asked = Comparison("torchvision/inception_v3", ("se", "none"), "tiny", recipe=Recipe(batch_size=4))
+    with pytest.raises(HostError) as caught:
+        compare(asked, tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "compare: Inception3 cannot be trained on images of 8 x 8"
+    assert lines[1].startswith("  got: (4, 3, 8, 8); RuntimeError: ")
+    assert lines[2] == (
+        "  fix: larger images: --image-size (image_size=), where the data set can have them; or another host"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_costs_are_of_one_image(splits):
@@ -60,6 +91,7 @@ def test_a_host_that_takes_no_small_stem_keeps_its_own(splits):
     assert comparison._stem("resnet20", splits) == "small"
     assert comparison._stem("torchvision/mobilenet_v2", splits) == "standard"
     assert comparison._stem("torchvision/resnet18", splits) == "small"
+    assert comparison._stem("torchvision/regnet_y_400mf", splits) == "standard"  # cannot be built on the meta device
 
 
 def test_from_end_to_end_a_repeated_trial_gives_the_same_numbers(splits, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Files are there whole or not at all."""
 
+import errno
 import os
 
 import pytest
@@ -17,17 +18,26 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EPERM, "make the folder writable, or choose another"),
+        (errno.EIO, "put right what the system says"),
+    ],
+    ids=["full", "forbidden", "broken"],
+)
+def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch, number, fix):
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
     path = tmp_path / "table.md"
     with pytest.raises(RunError) as caught:
         write_text(path, "x")
     assert str(caught.value) == (
-        f"compare: cannot write '{path}': No space left on device\n"
-        "  fix: put that right and make the same call again; finished trials are kept"
+        f"compare: cannot write '{path}': {os.strerror(number)}\n"
+        f"  fix: {fix}, then make the same call again; finished trials are kept"
     )
     assert os.listdir(tmp_path) == []
 

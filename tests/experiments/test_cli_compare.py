@@ -27,7 +27,7 @@ def test_every_option_has_a_help_text(capsys):
         tyro.cli(Compare, args=["--help"], prog="whatwhere compare")
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     assert all(f"--{field.name.replace('_', '-')}" in text for field in fields(Compare))
-    assert len(re.findall(r"\w\. \(default: ", text)) == len(fields(Compare))
+    assert len(re.findall(r"[\w)]\. \(default: ", text)) == len(fields(Compare))
 
 
 def test_the_table_goes_to_stdout_and_progress_to_stderr(lab, tmp_path, capsys):

@@ -1,13 +1,15 @@
 """`compare` checks first, trains then, and tells what came of it, finished or not."""
 
+import errno
 import json
 import os
+import tempfile
 from dataclasses import replace
 
 import pytest
 
-from whatwhere.errors import AttachError, RunError
-from whatwhere.experiments import Comparison, compare
+from whatwhere.errors import AttachError, GateError, RunError
+from whatwhere.experiments import Comparison, Watch, compare
 from whatwhere.experiments import comparison as module
 from whatwhere.train import Recipe
 
@@ -68,30 +70,86 @@ def test_a_rerun_trains_nothing_and_a_grown_one_only_what_is_new(gains, tmp_path
 
 def test_a_failing_trial_leaves_a_summary_of_the_others(gains, tmp_path):
     gains.fails["bam", 1] = RunError("train: the loss became nan at epoch 1, step 3")
-    with pytest.raises(RunError, match=r"^train: the loss became nan at epoch 1, step 3$"):
+    with pytest.raises(RunError) as caught:
         compare(COMPARISON, tmp_path)
+    assert caught.value.rule.startswith("compare: 1 of 9 trials failed: bam-seed1-")
+    assert caught.value.got == "train: the loss became nan at epoch 1, step 3"
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert [arm["accuracy"]["n"] for arm in summary["arms"]] == [2, 2, 1]
-    assert summary["arms"][2]["difference"]["verdict"] == "one seed: no statement"
+    assert [arm["accuracy"]["n"] for arm in summary["arms"]] == [3, 3, 2]
+    assert summary["arms"][2]["difference"]["n"] == 2
     assert summary["arms"][0]["ms_per_image"] is None
     pending = [name.rsplit("-", 1)[0] for name in summary["pending"]]
-    assert pending == ["bam-seed1", "none-seed2", "se-seed2", "bam-seed2"]
+    assert pending == ["bam-seed1"]
     assert "- Not finished: bam-seed1-" in (tmp_path / "table.md").read_text()
 
 
-def test_ctrl_c_passes_through_and_the_next_run_completes(gains, tmp_path):
-    gains.fails["none", 1] = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("disk")], ids=["ctrl-c", "other"])
+def test_what_is_finished_is_summarised_before_any_error_leaves_and_the_next_run_completes(gains, tmp_path, error):
+    gains.fails["none", 1] = error
+    with pytest.raises(type(error)) as caught:
         compare(COMPARISON, tmp_path)
+    assert caught.value is error
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [arm["accuracy"]["n"] for arm in summary["arms"]] == [1, 1, 1]
     gains.fails.clear()
     gains.trained.clear()
     assert compare(COMPARISON, tmp_path)["pending"] == []
     assert gains.trained[0] == ("none", 1)
 
 
-def test_a_first_trial_that_fails_still_draws(gains, tmp_path):
+class Ear(Watch):
+    def __init__(self):
+        self.heard = []
+
+    def warned(self, message):
+        self.heard.append(message)
+
+
+def test_a_summary_that_fails_does_not_hide_the_first_error(gains, tmp_path, monkeypatch):
+    def fail(summary):
+        raise ValueError("no picture\nat all")
+
+    monkeypatch.setattr(module, "draw", fail)
     gains.fails["none", 0] = RunError("train: no")
-    with pytest.raises(RunError, match=r"^train: no$"):
+    ear = Ear()
+    with pytest.raises(RunError, match=r"^compare: 1 of 9 trials failed: none-seed0-"):
+        compare(COMPARISON, tmp_path, watch=ear)
+    assert ear.heard == ["what was finished could not be summarised: no picture"]
+
+
+def test_a_finished_comparison_can_be_had_from_a_folder_that_takes_no_files(gains, tmp_path, monkeypatch):
+    whole = compare(COMPARISON, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    def closed(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", closed)
+    ear = Ear()
+    again = compare(COMPARISON, tmp_path, watch=ear)
+    assert [arm["accuracy"] for arm in again["arms"]] == [arm["accuracy"] for arm in whole["arms"]]
+    assert ear.heard == [f"{tmp_path} takes no files (Read-only file system): this summary was not written"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    with pytest.raises(RunError) as caught:
+        compare(replace(COMPARISON, seeds=4), tmp_path)
+    assert str(caught.value) == (
+        f"compare(out={str(tmp_path)!r}): the folder cannot be written\n"
+        "  got: Read-only file system\n"
+        "  fix: name a folder of your own with --out (out=)"
+    )
+
+
+def test_the_notes_say_what_the_bytes_are_of(gains, tmp_path):
+    (note,) = (note for note in compare(COMPARISON, tmp_path)["notes"] if note.startswith("Per image: "))
+    assert note.startswith(
+        "Per image: MACs of a forward; kept, the bytes that training at batch 4 keeps for backward in float32; ms, "
+        "the median of forwards at batch 4, arms interleaved, in float32 on "
+    )
+
+
+def test_a_first_trial_that_fails_still_draws(gains, tmp_path):
+    gains.fails.update({(gate, seed): RunError("train: no") for gate in ("none", "bam") for seed in range(3)})
+    with pytest.raises(RunError, match=r"^compare: 6 of 9 trials failed: "):
         compare(COMPARISON, tmp_path)
     assert "no paired seed: no statement" in (tmp_path / "table.md").read_text()
 
@@ -120,8 +178,10 @@ def test_nonsense_is_refused_before_anything_is_written(lab, tmp_path, changes, 
 
 
 def test_an_unknown_gate_is_told_before_the_first_training(lab, tmp_path):
-    with pytest.raises(AttachError, match=r"^attach_\(TinyHost, 'bamm'\): no gate has this name\n  closest: 'bam'$"):
+    with pytest.raises(GateError, match=r"^gate 'bamm': there is no gate 'bamm'\n  closest: 'bam', 'cbam'\n"):
         compare(replace(COMPARISON, gates=("none", "bamm")), tmp_path)
+    with pytest.raises(AttachError, match=r"^attach_\(TinyHost, 'bamm'\): no gate has this name\n  closest: 'bam'$"):
+        compare(replace(COMPARISON, gates=("none", "bamm"), at="conv"), tmp_path)
     assert lab.trained == []
     assert os.listdir(tmp_path) == []
 

@@ -5,12 +5,14 @@ import subprocess
 
 import torch
 
+import whatwhere
 from whatwhere.experiments import environment as module
 from whatwhere.experiments.environment import environment
 
 
 def test_versions_device_and_threads_are_this_process():
     found = environment()
+    assert found["versions"]["whatwhere"] == whatwhere.__version__
     assert found["versions"]["torch"] == torch.__version__
     assert found["versions"]["python"] == platform.python_version()
     assert found["threads"] == torch.get_num_threads()
@@ -42,3 +44,8 @@ def test_the_commit_is_that_of_our_own_checkout_with_a_mark_for_changes(tmp_path
 def test_a_machine_that_does_not_name_its_processor_is_named_by_kind(monkeypatch):
     monkeypatch.setattr(module.Path, "read_text", lambda self: "processor : 0\n")
     assert module._cpu_name() == platform.machine()
+
+
+def test_a_copy_that_was_never_installed_tells_its_version(monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", None)
+    assert environment()["versions"]["whatwhere"] == whatwhere.__version__

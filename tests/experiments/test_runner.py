@@ -3,12 +3,14 @@
 import json
 import os
 import socket
+import weakref
+from pathlib import Path
 
 import pytest
 import torch
 
 from whatwhere.errors import RunError
-from whatwhere.experiments import Comparison, Watch, finished_trials, run_trials
+from whatwhere.experiments import Comparison, Watch, finished_trials, run_trials, runner
 from whatwhere.train import Recipe
 
 COMPARISON = Comparison("tiny", ("none", "se"), "tiny", seeds=2, recipe=Recipe(epochs=2, batch_size=4))
@@ -28,8 +30,8 @@ class Notes(Watch):
     def started(self, spec):
         self.heard.append(("started", spec.gate, spec.seed))
 
-    def epoch(self, spec, record):
-        self.heard.append(("epoch", record.epoch))
+    def epoch(self, spec, done):
+        self.heard.append(("epoch", done.epoch))
 
     def finished(self, spec, result):
         self.heard.append(("finished", spec.gate, spec.seed))
@@ -39,6 +41,9 @@ class Notes(Watch):
 
     def left(self, spec, reason):
         self.heard.append(("left", spec.gate, spec.seed, reason))
+
+    def failed(self, spec, reason):
+        self.heard.append(("failed", spec.gate, spec.seed, reason))
 
     def warned(self, message):
         self.heard.append(("warned", message))
@@ -133,10 +138,10 @@ def test_a_broken_result_is_reported_and_done_again(lab, tmp_path, harm, reason)
 
 @pytest.mark.parametrize(
     "error",
-    [RunError("train: the loss became nan"), KeyboardInterrupt(), OSError("disk")],
-    ids=["run", "ctrl-c", "other"],
+    [KeyboardInterrupt(), OSError("disk")],
+    ids=["ctrl-c", "other"],
 )
-def test_a_failure_ends_the_run_keeps_what_is_finished_and_releases_the_claim(lab, tmp_path, error):
+def test_any_other_failure_ends_the_run_keeps_what_is_finished_and_releases_the_claim(lab, tmp_path, error):
     lab.fails["se", 0] = error
     notes = Notes()
     with pytest.raises(type(error)) as caught:
@@ -148,6 +153,51 @@ def test_a_failure_ends_the_run_keeps_what_is_finished_and_releases_the_claim(la
     lab.fails.clear()
     run_trials(TRIALS, tmp_path, lab.splits)
     assert lab.trained == ALL
+
+
+def test_a_trial_that_fails_does_not_keep_the_others_from_running(lab, tmp_path):
+    lab.fails["se", 0] = RunError("train: the loss became nan", got="a", fix="a lower lr")
+    lab.fails["none", 1] = RunError("train: out of memory", got="b", fix="a smaller batch_size")
+    notes = Notes()
+    with pytest.raises(RunError) as caught:
+        run_trials(TRIALS, tmp_path, lab.splits, notes)
+    assert str(caught.value) == (
+        f"compare: 2 of 4 trials failed: {TRIALS[1].name}, {TRIALS[2].name}\n"
+        "  got: train: the loss became nan; train: out of memory\n"
+        "  fix: a lower lr; a smaller batch_size"
+    )
+    assert lab.trained == [("none", 0), ("se", 1)]
+    assert ("failed", "se", 0, "train: the loss became nan") in notes.heard
+    assert notes.heard[-1] == ("end",)
+    assert [result.spec for result in finished_trials(TRIALS, tmp_path)] == [TRIALS[0], TRIALS[3]]
+    assert os.listdir(tmp_path / TRIALS[1].name) == ["trial.json"]
+    lab.fails.clear()
+    run_trials(TRIALS, tmp_path, lab.splits)
+    assert sorted(lab.trained) == sorted(ALL)
+
+
+def test_a_failed_trials_network_is_let_go(lab, tmp_path, monkeypatch):
+    """Kept until the end, the networks of failed trials would fill a GPU."""
+    models, alive = [], []
+
+    def fail(model, *_, **__):
+        alive.append(sum(one() is not None for one in models))
+        models.append(weakref.ref(model))
+        raise RunError("train: no")
+
+    monkeypatch.setattr(runner, "train", fail)
+    with pytest.raises(RunError, match=r"^compare: 4 of 4 trials failed: "):
+        run_trials(TRIALS, tmp_path, lab.splits)
+    assert max(alive) == 0
+
+
+def test_finished_trials_need_no_writing(lab, tmp_path, monkeypatch):
+    run_trials(TRIALS, tmp_path, lab.splits)
+    monkeypatch.setattr(os, "open", None)
+    monkeypatch.setattr(Path, "mkdir", None)
+    notes = Notes()
+    run_trials(TRIALS, tmp_path, lab.splits, notes)
+    assert [words[0] for words in notes.heard] == ["begin", *["skipped"] * 4, "end"]
 
 
 def _claimed_by(folder, machine, pid):

@@ -47,6 +47,17 @@ def test_what_was_finished_broken_or_claimed_is_said(lab, tmp_path):
     )
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["file", "terminal"])
+def test_a_failed_trial_is_said_at_once(lab, tmp_path, monkeypatch, stream):
+    monkeypatch.setenv("COLUMNS", "120")
+    lab.fails["none", 0] = RunError("train: the loss became nan", fix="a lower lr")
+    shown = stream()
+    with pytest.raises(RunError):
+        run_trials(TRIALS, tmp_path, lab.splits, watcher(shown))
+    assert "1/2 none seed 0: failed: train: the loss became nan\n" in shown.getvalue().replace("\r", "")
+    assert "2/2 se seed 0: test 80.00 %" in shown.getvalue()
+
+
 def test_a_terminal_gets_a_bar_with_arm_seed_and_epoch(lab, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     stream = Terminal()
@@ -74,6 +85,6 @@ def _state(bar):
 def test_the_bar_is_taken_down_when_a_trial_fails(lab, tmp_path):
     lab.fails["se", 0] = RunError("train: no")
     bar = Bar(Terminal())
-    with pytest.raises(RunError, match=r"^train: no$"):
+    with pytest.raises(RunError, match=r"^compare: 1 of 2 trials failed: se-seed0-"):
         run_trials(TRIALS, tmp_path, lab.splits, bar)
     assert not bar._progress.live.is_started

@@ -6,7 +6,10 @@ from dataclasses import fields, replace
 
 import pytest
 
+from whatwhere.attach import plan
+from whatwhere.errors import GateError
 from whatwhere.experiments.spec import Comparison, TrialSpec, default_place
+from whatwhere.hosts import build
 from whatwhere.train import Recipe
 
 SPEC = TrialSpec("resnet20", "small", "bam", "bottlenecks", "preset", "scenes", None, None, 0, 0, Recipe(epochs=2))
@@ -58,6 +61,15 @@ def test_every_field_of_the_recipe_changes_the_hash(field):
 def test_the_hash_is_the_same_in_every_process_and_release():
     """A change here orphans everybody's finished trials."""
     assert SPEC.name == "bam-seed0-f5060567"
+    comparison = Comparison(
+        "resnet20", ("none", "se", "bam", "cbam"), "cifar100", 1, Recipe(4, precision="bf16"), stem="small"
+    )
+    assert [spec.name for spec in comparison.trials()] == [
+        "none-seed0-b99b1d7b",
+        "se-seed0-636bb5df",
+        "bam-seed0-853e06bb",
+        "cbam-seed0-a6dc51d0",
+    ]
 
 
 def test_1_and_1_0_are_one_learning_rate():
@@ -80,18 +92,16 @@ def test_folder_names_are_safe(gate, start):
     assert re.fullmatch(r"[A-Za-z0-9._+=-]+", name)
 
 
-@pytest.mark.parametrize(
-    ("gate", "place"),
-    [
-        ("bam", "bottlenecks"),
-        ("bam:reduction=8", "bottlenecks"),
-        ("cbam", "blocks"),
-        ("se", "blocks"),
-        ("eca", "bottlenecks"),
-    ],
-)
-def test_default_places(gate, place):
-    assert default_place(gate) == place
+@pytest.mark.parametrize("gate", ["bam", "bam:reduction=8", "cbam", "se", "channel", "spatial"])
+def test_the_default_place_is_that_of_attach(gate):
+    places = {"bam": "bottlenecks", "bam:reduction=8": "bottlenecks", "cbam": "blocks", "se": "blocks"}
+    assert default_place(gate) == plan(build("resnet8"), gate, input_size=(3, 32, 32)).at
+    assert default_place(gate) == places.get(gate, default_place(gate))
+
+
+def test_an_unknown_gate_has_no_place():
+    with pytest.raises(GateError, match=r"^gate 'eca': there is no gate 'eca'"):
+        default_place("eca")
 
 
 def test_trials_run_seed_by_seed_with_each_gate_at_its_place():

@@ -91,12 +91,26 @@ def test_verdicts_rest_on_the_corrected_p():
     assert differences["edge"].p < 0.05 < differences["edge"].p_holm
 
 
-def test_arms_without_a_p_do_not_count_in_the_correction():
+def test_arms_without_a_p_count_in_the_correction():
     yardstick = _seeds([80.0, 81.0, 80.5])
     arm = _seeds([80.5, 81.7, 80.9])
     alone = compare_arms({"none": yardstick, "se": arm})["se"]
-    beside = compare_arms({"none": yardstick, "se": arm, "bam": {0: 85.0}})["se"]
-    assert alone == beside
+    beside = compare_arms({"none": yardstick, "se": arm, "bam": {0: 85.0}, "cbam": {}})["se"]
+    assert alone.p_holm == alone.p
+    assert beside.p_holm == pytest.approx(3 * alone.p)
+
+
+def test_no_p_grows_when_another_arms_seeds_come_in():
+    generator = np.random.default_rng(3)
+    for _ in range(50):
+        first, second, third = generator.uniform(0, 0.2, 3)
+        before, after = holm({"a": first, "b": second}, of=3), holm({"a": first, "b": second, "c": third}, of=3)
+        assert all(after[name] <= before[name] for name in before)
+
+
+def test_holm_of_fewer_than_there_are_is_refused():
+    with pytest.raises(ValueError, match=r"^holm\(of=1\): there are 2 p-values$"):
+        holm({"a": 0.1, "b": 0.2}, of=1)
 
 
 def test_describe_refuses_nothing():

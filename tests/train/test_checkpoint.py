@@ -10,7 +10,7 @@ import torch
 from train.toy import toy_net
 
 from whatwhere.errors import RunError
-from whatwhere.train import EpochRecord
+from whatwhere.train import Epoch
 from whatwhere.train.checkpoint import (
     Checkpoint,
     check_network,
@@ -21,7 +21,7 @@ from whatwhere.train.checkpoint import (
     save_checkpoint,
 )
 
-RECORD = EpochRecord(1, 0.1, 0.7, 0.5, 0.6, 0.55, 2.0, 100.0)
+EPOCH = Epoch(1, 0.1, 0.7, 0.5, 0.6, 0.55, 2.0, 100.0)
 FIX = "  fix: delete it to train this trial from the start"
 
 
@@ -29,13 +29,13 @@ FIX = "  fix: delete it to train this trial from the start"
 def path(tmp_path):
     path = tmp_path / "checkpoint.pt"
     model = toy_net().state_dict()
-    save_checkpoint(path, Checkpoint(dict(model), {"state": {}}, {}, (RECORD,), {"lr": 0.1, "m": (0.5,)}, "abc"))
+    save_checkpoint(path, Checkpoint(dict(model), {"state": {}}, {}, (EPOCH,), {"lr": 0.1, "m": (0.5,)}, "abc"))
     return path
 
 
 def test_there_and_back(path):
     found = load_checkpoint(path)
-    assert found.history == (RECORD,)
+    assert found.history == (EPOCH,)
     assert found.trial == {"lr": 0.1, "m": (0.5,)}
     assert all(torch.equal(found.model[name], value) for name, value in toy_net().state_dict().items())
     assert load_checkpoint(path.with_name("other.pt")) is None

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from train.toy import RECIPE, toy_net, toy_set, toy_splits
+from train.toy import RECIPE, read_epochs, toy_net, toy_set, toy_splits
 
+from whatwhere.data import ImageSet
 from whatwhere.errors import RunError
-from whatwhere.train import loop, read_records, train
+from whatwhere.train import Evaluation, loop, train
 
 
 def weights_of(folder):
@@ -30,15 +31,15 @@ def test_learns_and_writes_down(tmp_path):
     heard = []
     splits, model = toy_splits(), toy_net()
     done = train(model, splits, RECIPE, seed=0, folder=tmp_path / "a" / "b", on_epoch=heard.append)
-    records = read_records(tmp_path / "a" / "b" / "metrics.jsonl")
+    epochs = read_epochs(tmp_path / "a" / "b" / "metrics.jsonl")
     assert done.test_accuracy > 0.9
     assert done.epochs == 4
-    assert list(records) == heard
-    assert [record.epoch for record in records] == [1, 2, 3, 4]
-    assert records[-1].train_loss < records[0].train_loss
-    assert done.validation_accuracy == max(record.validation_accuracy for record in records)
-    assert records[done.best_epoch - 1].validation_accuracy == done.validation_accuracy
-    assert done.train_seconds == pytest.approx(sum(record.seconds for record in records))
+    assert epochs == heard
+    assert [one.epoch for one in epochs] == [1, 2, 3, 4]
+    assert epochs[-1].train_loss < epochs[0].train_loss
+    assert done.validation_accuracy == max(one.validation_accuracy for one in epochs)
+    assert epochs[done.best_epoch - 1].validation_accuracy == done.validation_accuracy
+    assert done.train_seconds == pytest.approx(sum(one.seconds for one in epochs))
     assert done.images_per_second == pytest.approx(4 * 72 / done.train_seconds)
     assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {
         "metrics.jsonl",
@@ -46,7 +47,7 @@ def test_learns_and_writes_down(tmp_path):
         "best.safetensors",
     }
     assert same(weights_of(tmp_path / "a" / "b"), model.state_dict())
-    assert records[0].lr == RECIPE.lr_at(4.5 / 5 / 4)
+    assert epochs[0].lr == RECIPE.lr_at(4.5 / 5 / 4)
 
 
 def test_the_same_seed_gives_the_same_bits_and_leaves_the_callers_chance_alone(tmp_path):
@@ -142,7 +143,7 @@ def test_label_smoothing_is_in_the_training_loss_alone(tmp_path):
     for smoothing in (0.0, 0.5, 0.999999):
         recipe = replace(RECIPE, epochs=1, batch_size=72, lr=1e-12, label_smoothing=smoothing)
         train(toy_net(), toy_splits(), recipe, seed=0, folder=tmp_path / str(smoothing))
-        (losses[smoothing],) = read_records(tmp_path / str(smoothing) / "metrics.jsonl")
+        (losses[smoothing],) = read_epochs(tmp_path / str(smoothing) / "metrics.jsonl")
     assert losses[0.5].train_loss != losses[0.0].train_loss
     middle = (losses[0.0].train_loss + losses[0.999999].train_loss) / 2
     assert losses[0.5].train_loss == pytest.approx(middle, rel=1e-5)
@@ -173,6 +174,69 @@ def test_the_test_images_are_looked_at_once(tmp_path, monkeypatch):
     assert train(toy_net(), splits, RECIPE, seed=0, folder=tmp_path, on_epoch=heard.append) == first
     assert seen == ["test"]
     assert heard == []
+
+
+@pytest.mark.parametrize(("batch_size", "evaluated"), [(8, [16, 16, 8]), (16, [32, 8]), (300, [40])])
+def test_evaluation_needs_no_more_memory_than_training(tmp_path, batch_size, evaluated):
+    model, sizes = toy_net(), []
+    model.register_forward_pre_hook(lambda _, inputs: None if model.training else sizes.append(len(inputs[0])))
+    train(model, toy_splits(), replace(RECIPE, epochs=1, batch_size=batch_size), seed=0, folder=tmp_path)
+    assert sizes == evaluated * 2
+
+
+def test_however_large_the_batch_no_more_than_500_images_are_evaluated_at_once(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(loop, "evaluate", lambda *_, batch_size, **__: sizes.append(batch_size) or Evaluation(1.0, 0.5))
+    train(toy_net(), toy_splits(), replace(RECIPE, epochs=1, batch_size=400), seed=0, folder=tmp_path)
+    assert sizes == [500, 500]
+
+
+class Hungry(nn.Module):
+    """A network that finds no memory from its n-th step on, in training or in evaluation."""
+
+    def __init__(self, step, training):
+        super().__init__()
+        self.net, self.step, self.when, self.steps = toy_net(), step, training, 0
+
+    def forward(self, images):
+        self.steps += self.training == self.when
+        if self.training == self.when and self.steps >= self.step:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
+        return self.net(images)
+
+
+@pytest.mark.parametrize(
+    ("step", "training", "where"),
+    [
+        (1, True, "at epoch 1, batch of 16"),
+        (6, True, "at epoch 2, batch of 16"),
+        (1, False, "at epoch 1, batch of 16"),
+        (9, False, "at the test images, batch of 16"),
+    ],
+    ids=["first step", "second epoch", "validation", "test"],
+)
+def test_out_of_memory(tmp_path, step, training, where):
+    with pytest.raises(RunError) as caught:
+        train(Hungry(step, training), toy_splits(), RECIPE, seed=0, folder=tmp_path)
+    assert str(caught.value) == (
+        f"train: out of memory {where}\n"
+        "  got: CUDA out of memory. Tried to allocate 2 GiB.\n"
+        "  fix: a smaller batch_size; finished epochs stay"
+    )
+
+
+def test_images_that_the_device_cannot_hold(tmp_path, monkeypatch):
+    def full(self, device):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ImageSet, "to", full)
+    with pytest.raises(RunError) as caught:
+        train(toy_net(), toy_splits(), RECIPE, seed=0, folder=tmp_path)
+    assert str(caught.value) == (
+        "train: out of memory at moving the images of 'toy' to the cpu\n"
+        "  got: CUDA out of memory.\n"
+        "  fix: fewer (limit=)"
+    )
 
 
 class Spoilt(nn.Module):
@@ -258,8 +322,8 @@ def test_another_networks_folder(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read-only"])
 def test_a_disk_that_refuses(tmp_path, monkeypatch, number):
-    def fail_from_epoch_three(record):
-        if record.epoch == 2:
+    def fail_from_epoch_three(one):
+        if one.epoch == 2:
             monkeypatch.setattr(os, "fsync", fail)
 
     def fail(descriptor):
@@ -269,7 +333,7 @@ def test_a_disk_that_refuses(tmp_path, monkeypatch, number):
         train(toy_net(), toy_splits(), RECIPE, seed=0, folder=tmp_path / "cut", on_epoch=fail_from_epoch_three)
     assert caught.value.rule == f"train: cannot write '{tmp_path / 'cut' / 'metrics.jsonl'}': {os.strerror(number)}"
     monkeypatch.undo()
-    assert not list((tmp_path / "cut").glob("*.tmp"))
+    assert not list((tmp_path / "cut").glob(".*"))
     cut = train(toy_net(), toy_splits(), RECIPE, seed=0, folder=tmp_path / "cut")
     assert outcome(cut) == outcome(train(toy_net(), toy_splits(), RECIPE, seed=0, folder=tmp_path / "whole"))
 

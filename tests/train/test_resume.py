@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from train.toy import SLOW, toy_net, toy_splits
+from train.toy import SLOW, read_epochs, toy_net, toy_splits
 
 from whatwhere.train import loop as loop_module
-from whatwhere.train import read_records, train
+from whatwhere.train import train
 
 FILES = ["best.safetensors", "checkpoint.pt", "metrics.jsonl"]
 
@@ -25,8 +25,8 @@ def run(folder, **kwargs):
 
 def timeless(folder):
     return [
-        {k: v for k, v in asdict(record).items() if k not in ("seconds", "images_per_second")}
-        for record in read_records(folder / "metrics.jsonl")
+        {k: v for k, v in asdict(one).items() if k not in ("seconds", "images_per_second")}
+        for one in read_epochs(folder / "metrics.jsonl")
     ]
 
 
@@ -92,27 +92,35 @@ def test_cut_off_around_every_rename(tmp_path, monkeypatch, whole, occasion):
 
 
 def test_cut_off_in_the_middle_of_a_metrics_line(tmp_path, monkeypatch, whole):
-    def torn(path, record):
+    def torn(path, one):
         with open(path, "a") as file:
             file.write('{"epoch": 2, "lr"')
         raise Killed
 
     with pytest.raises(Killed):
-        run(tmp_path, on_epoch=lambda record: monkeypatch.setattr(loop_module, "append_record", torn))
+        run(tmp_path, on_epoch=lambda one: monkeypatch.setattr(loop_module, "append_epoch", torn))
     monkeypatch.undo()
     run(tmp_path)
     assert_same_end(tmp_path, whole[0])
 
 
+def test_what_a_killed_write_left_is_removed(tmp_path):
+    for name in FILES:
+        (tmp_path / f".{name}.0123abcd").write_bytes(b"half")
+    (tmp_path / ".other").touch()
+    run(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other", *FILES]
+
+
 def test_ctrl_c(tmp_path, whole):
-    def interrupt(record):
-        if record.epoch == 2:
+    def interrupt(one):
+        if one.epoch == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, on_epoch=interrupt)
     heard = []
-    run(tmp_path, on_epoch=lambda record: heard.append(record.epoch))
+    run(tmp_path, on_epoch=lambda one: heard.append(one.epoch))
     assert heard == [3, 4]
     assert_same_end(tmp_path, whole[0])
 
@@ -150,7 +158,7 @@ def test_kill_9_in_the_middle_of_an_epoch(tmp_path, whole):
     finally:
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    assert len(read_records(metrics)) == 2
+    assert len(read_epochs(metrics)) == 2
     subprocess.run([sys.executable, str(script), str(folder), "fast"], env=environment, check=True)
     torch.set_num_threads(1)
     try:

@@ -1,12 +1,14 @@
 """A data set that a few steps learn, and a network small enough for it."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from whatwhere.data import ImageSet, Splits
-from whatwhere.train import Recipe
+from whatwhere.train import Epoch, Recipe
 
 CLASSES = ("top", "bottom")
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, padding=1, flip=True)
@@ -48,3 +50,8 @@ def toy_net(width: int = 8, classes: int = 2) -> ToyNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         return ToyNet(width, classes)
+
+
+def read_epochs(path: Path) -> list[Epoch]:
+    """The epochs of a ``metrics.jsonl``."""
+    return [Epoch(**json.loads(line)) for line in path.read_text().splitlines()]

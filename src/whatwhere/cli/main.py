@@ -1,6 +1,5 @@
 """The `whatwhere` command: picks the verb, and turns errors into messages and exit statuses."""
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -10,14 +9,9 @@ import tyro
 from whatwhere.cli.compare import Compare
 from whatwhere.cli.plan import Plan
 from whatwhere.errors import WhatwhereError
+from whatwhere.files import way_out
 
 __all__ = ["main"]
-
-_FIXES = {
-    errno.ENOSPC: "free some space and run the same command again; what is finished is kept",
-    errno.EROFS: "choose a folder that can be written",
-    errno.EACCES: "choose a folder that can be written",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,10 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in _FIXES:
+        fix = way_out(error)
+        if error.errno is None or not fix:
             raise
         rule = f"{type(command).__name__.lower()}: {os.strerror(error.errno).lower()}"
-        print(WhatwhereError(rule, got=str(error.filename or ""), fix=_FIXES[error.errno]), file=sys.stderr)
+        fix = f"{fix}, then run the same command again; what is finished is kept"
+        print(WhatwhereError(rule, got=str(error.filename or ""), fix=fix), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)

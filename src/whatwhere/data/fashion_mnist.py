@@ -72,7 +72,7 @@ def _read(path: Path, axes: int) -> Tensor:
             magic, *shape = struct.unpack(f">{1 + axes}I", file.read(4 + 4 * axes))
             length = int(np.prod(shape, dtype=object))
             data = file.read(length + 1) if magic == 0x800 + axes else b""
-    except (OSError, EOFError, zlib.error, struct.error, OverflowError, MemoryError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, struct.error, OverflowError, MemoryError) as error:
         raise broken("fashion-mnist", path, "cannot be read", f"{type(error).__name__}: {error}") from None
     if magic != 0x800 + axes:
         raise broken("fashion-mnist", path, f"is no IDX file of {axes} axes", f"it begins with {magic:#010x}")

@@ -11,16 +11,13 @@ from whatwhere.errors import DataError
 __all__ = ["batches", "normalise"]
 
 
-def batches(
-    images: ImageSet, size: int, *, order: Tensor | None = None, drop_last: bool = False
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(images: ImageSet, size: int, *, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Images uint8 (size, C, H, W) and labels int64 (size,), batch after batch, on the device of the set.
 
     Args:
         images: the set; it is not copied, and batches in its own order are views of it.
-        size: images a batch.
+        size: images a batch; the last one may be shorter.
         order: int64 indices into the set, such as a permutation; None takes the set as it lies.
-        drop_last: leave out a last batch shorter than ``size``.
 
     Raises:
         DataError: at the call: ``size`` is below 1, or ``order`` is no list of indices into the set.
@@ -37,12 +34,12 @@ def batches(
                 got=f"indices {int(order.min())} to {int(order.max())} for {len(images)} images",
             )
         order = order.to(images.images.device)
-    return _batches(images, size, order, drop_last)
+    return _batches(images, size, order)
 
 
-def _batches(images: ImageSet, size: int, order: Tensor | None, drop_last: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(images: ImageSet, size: int, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
     count = len(images) if order is None else len(order)
-    for start in range(0, count - size + 1 if drop_last else count, size):
+    for start in range(0, count, size):
         chosen = slice(start, start + size) if order is None else order[start : start + size]
         yield images.images[chosen], images.labels[chosen]
 

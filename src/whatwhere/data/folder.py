@@ -8,6 +8,7 @@ from torch import Tensor
 
 from whatwhere.data.decode import decode
 from whatwhere.data.images import ImageSet
+from whatwhere.data.memory import check_memory
 from whatwhere.data.split import split
 from whatwhere.errors import DataError
 
@@ -48,7 +49,8 @@ def folder(
         image_size: rows and columns.
 
     Raises:
-        DataError: a part or its images are missing, the parts' classes differ, or a file is no image.
+        DataError: a part or its images are missing, the parts' classes differ, a file is no image, or they are too
+            many for the memory.
     """
     parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
     if "train" not in parts or len(parts) < 2:
@@ -67,6 +69,7 @@ def folder(
         listings["val"] if own_validation else train.take(held),
         listings["test" if "test" in listings else "val"],
     )
+    check_memory(call, sum(len(listing.files) for listing in chosen), image_size)
     learn, choose, report = (listing.decode(call, image_size) for listing in chosen)
     return classes, learn, choose, report
 

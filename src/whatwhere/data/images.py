@@ -79,7 +79,7 @@ class Splits:
     """A data set cut into the part to learn from, the part to choose by and the part to report.
 
     Args:
-        name: what `load` was asked for.
+        name: what `load` was asked for; of a folder, its absolute path.
         classes: the name of each label.
         train: what weights are fitted to.
         validation: what the best epoch and every setting are chosen by; empty when none was asked for.

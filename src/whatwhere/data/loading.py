@@ -49,9 +49,21 @@ def load(
         image_size: rows and columns, for ``folder`` (224 if None) and ``scenes`` (32 if None) only.
 
     Raises:
-        DataError: an unknown name, files missing or not what they claim to be, or an argument out of range.
+        DataError: an unknown name, files missing, closed or not what they claim to be, a folder with more images than
+            memory holds, or an argument out of range.
     """
     base = Path(root or os.environ.get("WHATWHERE_DATA") or "~/.cache/whatwhere").expanduser()
+    try:
+        return _load(name, base, validation, seed, limit, image_size)
+    except OSError as error:
+        raise DataError(
+            f"load({name!r}): '{error.filename or base}' cannot be read",
+            got=error.strerror or str(error),
+            fix="see that you may read it, or name another folder by root= or WHATWHERE_DATA",
+        ) from error
+
+
+def _load(name: str, base: Path, validation: float, seed: int, limit: int | None, image_size: int | None) -> Splits:
     kind, _, path = name.partition(":")
     if kind == "folder" and (path or ":" not in name):
         base = Path(path).expanduser() if path else base
@@ -59,7 +71,7 @@ def load(
         classes, train, held, test = folder(
             f"load({name!r})", base, validation=validation, seed=seed, limit=limit, image_size=size
         )
-        return _splits(f"folder:{base}", classes, train, held, test)
+        return _splits(f"folder:{base.resolve()}", classes, train, held, test)
     classes, pool, test = _pool(name, base, image_size)
     kept, chosen = split(pool.labels, validation=validation, seed=seed, limit=limit)
     return _splits(name, classes, pool.take(kept), pool.take(chosen), test)

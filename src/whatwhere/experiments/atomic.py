@@ -1,50 +1,48 @@
-"""JSON files that are there whole or not at all."""
+"""The files of a comparison: written whole or not at all, and what is said when they cannot be."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from whatwhere.errors import RunError
+from whatwhere.files import replace_file, way_out
 
-__all__ = ["check_writable", "replace_file", "write_json", "write_text"]
+__all__ = ["check_writable", "write_bytes", "write_json", "write_text"]
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON; a reader sees the old file or the new one, never a part.
 
     Raises:
-        ValueError: a number is NaN or infinite, which JSON has no word for.
+        RunError: the system refuses; ValueError: a number is NaN or infinite, which JSON has no word for.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 ``text`` to ``path`` by way of a temporary name beside it."""
-    replace_file(path, text.encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one step; when that fails, nothing is left behind and the old file stays.
-
-    The temporary name has the process's number in it, since several may write one summary.
+    """Write UTF-8 ``text`` in one step.
 
     Raises:
         RunError: the system refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` in one step; when that fails, nothing is left behind and the old file stays.
+
+    Raises:
+        RunError: the system refuses.
+    """
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, content)
     except OSError as error:
-        fix = "put that right and make the same call again; finished trials are kept"
-        raise RunError(f"compare: cannot write '{path}': {error.strerror or error}", fix=fix) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"compare: cannot write '{path}': {error.strerror or error}",
+            fix=f"{way_out(error) or 'put right what the system says'}, then make the same call again; finished trials "
+            "are kept",
+        ) from error
 
 
 def check_writable(folder: Path, call: str) -> None:

@@ -1,20 +1,20 @@
 """`compare`: gates against the bare host, from the check of every word to the table."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from whatwhere import hosts
 from whatwhere.data import Splits, load
-from whatwhere.errors import HostError, RunError, WhatwhereError
-from whatwhere.experiments.arms import build_arm
-from whatwhere.experiments.atomic import check_writable, replace_file, write_json, write_text
-from whatwhere.experiments.facts import ArmFacts, arm_facts
+from whatwhere.errors import HostError, RunError
+from whatwhere.experiments.arms import Arm, ArmCost, arm_cost, build_arm
+from whatwhere.experiments.atomic import check_writable, write_bytes, write_json, write_text
+from whatwhere.experiments.facts import arm_facts
 from whatwhere.experiments.picture import draw
 from whatwhere.experiments.runner import finished_trials, run_trials
 from whatwhere.experiments.spec import YARDSTICK, Comparison
@@ -30,9 +30,10 @@ def compare(
 ) -> dict[str, Any]:
     """Train every arm with every seed, then write ``summary.json``, ``table.md`` and ``picture.png`` into ``out``.
 
-    Every name is checked, every arm built and ``out`` written to before the first training. Finished trials are skipped
-    and broken-off ones continue, so the same call again completes what an interruption left. When a trial fails, what
-    was finished is summarised before the error passes on.
+    Every name is checked, every arm built and counted and ``out`` written to before the first training. Finished trials
+    are skipped and broken-off ones continue, so the same call again completes what an interruption left. A trial that
+    fails does not keep the others from running. What was finished is summarised before any error passes on, Ctrl-C
+    included. A comparison whose trials are all finished can be had again from a folder that takes no files any more.
 
     Args:
         comparison: what to train.
@@ -45,11 +46,12 @@ def compare(
 
     Raises:
         RunError: the gates lack "none" or repeat one, ``out`` cannot be written or holds another comparison, a library
-            is missing, or a trial fails.
-        DataError, HostError, AttachError, GateError: data, host or gate cannot be had.
+            is missing, or trials fail.
+        DataError, HostError, AttachError, GateError: data, host or gate cannot be had, or the images are too small.
     """
+    watch = watch or Watch()
     _check(comparison)
-    check_writable(out, f"compare(out={str(out)!r})")
+    closed = _closed(out)
     splits = load(
         comparison.data,
         root=root,
@@ -59,14 +61,31 @@ def compare(
     )
     comparison = replace(comparison, data=splits.name, stem=comparison.stem or _stem(comparison.host, splits))
     _check_same(comparison, out)
-    arms = {gate: build_arm(comparison.trial(gate, 0), splits) for gate in comparison.gates}
-    write_json(out / "comparison.json", {"format": 1, **comparison.to_json(), "setting": comparison.setting()})
+    arms, costs = _arms(comparison, splits)
+    summary = partial(_summary, comparison, out, splits, arms, costs)
+    trials = comparison.trials()
+    if closed is None:
+        write_json(out / "comparison.json", {"format": 1, **comparison.to_json(), "setting": comparison.setting()})
+    elif len(finished_trials(trials, out)) < len(trials):
+        raise closed
     try:
-        run_trials(comparison.trials(), out, splits, watch)
-    except WhatwhereError:
-        _publish(comparison, out, splits, arm_facts(arms, splits, comparison.recipe, timed=False))
+        run_trials(trials, out, splits, watch)
+    except BaseException:
+        try:
+            _publish(summary(timed=False), out)
+        except Exception as error:  # whatever it was, the first error is the one to tell
+            watch.warned(f"what was finished could not be summarised: {_first_line(error)}")
         raise
-    return _publish(comparison, out, splits, arm_facts(arms, splits, comparison.recipe, timed=True))
+    found = summary(timed=True)
+    if closed is None:
+        _publish(found, out)
+    else:
+        watch.warned(f"{out} takes no files ({closed.got}): this summary was not written")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _check(comparison: Comparison) -> None:
@@ -85,13 +104,32 @@ def _check(comparison: Comparison) -> None:
         raise RunError(f"compare: {words} must be installed first", fix="pip install 'whatwhere[lab]'")
 
 
+def _closed(out: Path) -> RunError | None:
+    """What keeps ``out`` from being written, if something does and the folder may hold a finished comparison."""
+    try:
+        check_writable(out, f"compare(out={str(out)!r})")
+    except RunError as error:
+        if not os.path.exists(out / "comparison.json"):
+            raise
+        return error
+    return None
+
+
+def _arms(comparison: Comparison, splits: Splits) -> tuple[dict[str, Arm], dict[str, ArmCost]]:
+    """All arms and their costs; the bare host first, for images that it cannot take are no gate's fault."""
+    arms, costs = {}, {}
+    for gate in sorted(comparison.gates, key=lambda gate: gate != YARDSTICK):
+        arms[gate] = build_arm(comparison.trial(gate, 0), splits)
+        costs[gate] = arm_cost(arms[gate].model, splits, comparison.recipe.batch_size)
+    return arms, costs
+
+
 def _stem(host: str, splits: Splits) -> hosts.Stem:
     """CIFAR's stem, which keeps the resolution, for small images and hosts that can have it; else the host's own."""
     if min(splits.train.images.shape[2:]) > 64:
         return "standard"
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            hosts.build(host, stem="small")
+        hosts.skeleton(host, stem="small")
     except HostError:
         return "standard"
     return "small"
@@ -116,9 +154,20 @@ def _check_same(comparison: Comparison, out: Path) -> None:
         )
 
 
-def _publish(comparison: Comparison, out: Path, splits: Splits, facts: Mapping[str, ArmFacts]) -> dict[str, Any]:
-    summary = summarise(comparison, facts, finished_trials(comparison.trials(), out), splits)
+def _summary(
+    comparison: Comparison,
+    out: Path,
+    splits: Splits,
+    arms: Mapping[str, Arm],
+    costs: Mapping[str, ArmCost],
+    *,
+    timed: bool,
+) -> dict[str, Any]:
+    facts = arm_facts(arms, costs, splits, comparison.recipe, timed=timed)
+    return summarise(comparison, facts, finished_trials(comparison.trials(), out), splits)
+
+
+def _publish(summary: Mapping[str, Any], out: Path) -> None:
     write_json(out / "summary.json", summary)
     write_text(out / "table.md", markdown(summary))
-    replace_file(out / "picture.png", draw(summary))
-    return summary
+    write_bytes(out / "picture.png", draw(summary))

@@ -19,11 +19,11 @@ def device() -> torch.device:
 
 def environment() -> dict[str, Any]:
     """JSON-able: whatwhere's, torch's and Python's versions, device, threads, and commit (None outside a checkout)."""
-    from importlib.metadata import version
+    from whatwhere import __version__
 
     return {
         "versions": {
-            "whatwhere": version("whatwhere"),
+            "whatwhere": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },

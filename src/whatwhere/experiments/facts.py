@@ -7,7 +7,7 @@ import torch
 
 from whatwhere.cost import Latency, latency
 from whatwhere.data import Splits
-from whatwhere.experiments.arms import Arm, ArmCost, arm_cost
+from whatwhere.experiments.arms import Arm, ArmCost
 from whatwhere.experiments.environment import device
 from whatwhere.train import Recipe
 
@@ -28,16 +28,18 @@ class ArmFacts:
     batch: int
 
 
-def arm_facts(arms: Mapping[str, Arm], splits: Splits, recipe: Recipe, *, timed: bool) -> dict[str, ArmFacts]:
+def arm_facts(
+    arms: Mapping[str, Arm], costs: Mapping[str, ArmCost], splits: Splits, recipe: Recipe, *, timed: bool
+) -> dict[str, ArmFacts]:
     """Facts of all arms; when ``timed``, they are moved to the device and their forwards measured, interleaved.
 
     Args:
         arms: by gate.
+        costs: likewise.
         splits: for the images' shape.
-        recipe: for the batch that training keeps in memory, and the memory format.
+        recipe: for the batch, at most, and the memory format.
         timed: whether to measure.
     """
-    costs = {gate: arm_cost(arm.model, splits, recipe.batch_size) for gate, arm in arms.items()}
     batch = min(_BATCH, recipe.batch_size)
     if device().type == "cpu":
         batch = max(1, min(batch, _MACS // max(1, *(cost.macs for cost in costs.values()))))

@@ -2,12 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from whatwhere.data import Splits
+from whatwhere.errors import RunError
 from whatwhere.experiments.arms import arm_cost, build_arm
 from whatwhere.experiments.atomic import write_json
 from whatwhere.experiments.claim import claim, holder
@@ -24,7 +25,7 @@ def run_trials(specs: Sequence[TrialSpec], folder: Path, splits: Splits, watch: 
     """Run the trials in order, each in its own sub-folder of ``folder``; ``finished_trials`` reads what came out.
 
     A trial with a valid result is skipped, one with a checkpoint goes on from there, and one that another live process
-    has claimed is left to it. The first trial that fails ends the run; what was finished stays.
+    has claimed is left to it. One that fails does not keep the others from running; it is told at the end.
 
     Args:
         specs: what to train; all on ``splits``.
@@ -33,15 +34,33 @@ def run_trials(specs: Sequence[TrialSpec], folder: Path, splits: Splits, watch: 
         watch: told what happens.
 
     Raises:
-        RunError: a trial fails; AttachError, GateError or HostError: one cannot be built.
+        RunError: trials failed, at the end; all are named.
+        AttachError, GateError, HostError: a trial cannot be built, at once.
     """
     watch = watch or Watch()
     watch.begin(len(specs), max((spec.recipe.epochs for spec in specs), default=0))
+    failed: dict[str, RunError] = {}
     try:
         for spec in specs:
-            _run_or_skip(spec, folder / spec.name, splits, watch)
+            try:
+                _run_or_skip(spec, folder / spec.name, splits, watch)
+            except RunError as error:
+                # told anew, since the error itself keeps the trial's network alive, on a GPU perhaps
+                failed[spec.name] = RunError(error.rule, got=error.got, fix=error.fix)
+                watch.failed(spec, error.rule)
     finally:
         watch.end()
+    if failed:
+        raise _failure(failed, len(specs))
+
+
+def _failure(failed: Mapping[str, RunError], trials: int) -> RunError:
+    fixes = dict.fromkeys(error.fix for error in failed.values() if error.fix)
+    return RunError(
+        f"compare: {len(failed)} of {trials} trials failed: {', '.join(failed)}",
+        got="; ".join(dict.fromkeys(error.rule for error in failed.values())),
+        fix="; ".join(fixes),
+    )
 
 
 def finished_trials(specs: Sequence[TrialSpec], folder: Path) -> list[TrialResult]:
@@ -58,6 +77,10 @@ def finished_trials(specs: Sequence[TrialSpec], folder: Path) -> list[TrialResul
 
 
 def _run_or_skip(spec: TrialSpec, folder: Path, splits: Splits, watch: Watch) -> None:
+    finished = finished_trials([spec], folder.parent)
+    if finished:  # looked for before the claim, which a closed folder would not take
+        watch.skipped(spec, finished[0])
+        return
     folder.mkdir(parents=True, exist_ok=True)
     with claim(folder / "claim.json") as ours:
         done = _done(spec, folder, watch)
@@ -91,7 +114,7 @@ def _run(spec: TrialSpec, folder: Path, splits: Splits, watch: Watch) -> TrialRe
         spec.recipe,
         seed=spec.seed,
         folder=folder,
-        on_epoch=lambda record: watch.epoch(spec, record),
+        on_epoch=lambda done: watch.epoch(spec, done),
         progress=False,
     )
     return TrialResult(

@@ -7,7 +7,7 @@ from typing import TextIO
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.spec import TrialSpec
 from whatwhere.experiments.watch import Watch
-from whatwhere.train import EpochRecord
+from whatwhere.train import Epoch
 
 __all__ = ["Bar", "Lines", "watcher"]
 
@@ -41,6 +41,9 @@ class Lines(Watch):
 
     def left(self, spec: TrialSpec, reason: str) -> None:
         self._over(spec, f"left out: {reason}")
+
+    def failed(self, spec: TrialSpec, reason: str) -> None:
+        self._over(spec, f"failed: {reason}")
 
     def warned(self, message: str) -> None:
         self._say(f"warning: {message}")
@@ -77,9 +80,8 @@ class Bar(Lines):
         super().started(spec)
         self._show(f": {_label(spec)}")
 
-    def epoch(self, spec: TrialSpec, record: EpochRecord) -> None:
-        done = self._done + record.epoch
-        self._show(f": {_label(spec)} epoch {record.epoch}/{spec.recipe.epochs}", done)
+    def epoch(self, spec: TrialSpec, done: Epoch) -> None:
+        self._show(f": {_label(spec)} epoch {done.epoch}/{spec.recipe.epochs}", self._done + done.epoch)
 
     def finished(self, spec: TrialSpec, result: TrialResult) -> None:
         super().finished(spec, result)
@@ -94,11 +96,15 @@ class Bar(Lines):
         super().left(spec, reason)
         self._shorten(spec)
 
+    def failed(self, spec: TrialSpec, reason: str) -> None:
+        super().failed(spec, reason)
+        self._shorten(spec)
+
     def end(self) -> None:
         self._progress.stop()
 
     def _shorten(self, spec: TrialSpec) -> None:
-        """Work that is not ours leaves the bar, so that the time left is reckoned from work that is."""
+        """Work that is not ours to do leaves the bar, so that the time left is reckoned from work that is."""
         self._total -= spec.recipe.epochs
         self._show()
 

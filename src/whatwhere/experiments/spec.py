@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from whatwhere.attach.building import own_place
 from whatwhere.hosts import Stem
 from whatwhere.train import Recipe
 
@@ -15,12 +16,15 @@ __all__ = ["YARDSTICK", "Comparison", "Start", "TrialSpec", "default_place"]
 Start = Literal["preset", "identity"]
 
 YARDSTICK = "none"
-_PLACES = {"bam": "bottlenecks", "cbam": "blocks", "se": "blocks"}
 
 
 def default_place(gate: str) -> str:
-    """Where a gate's paper puts it: "bottlenecks" for BAM, "blocks" for CBAM and SE; others: "bottlenecks"."""
-    return _PLACES.get(gate.split(":")[0], "bottlenecks")
+    """Where a gate's paper puts it, as ``attach_`` does when it is told no place.
+
+    Raises:
+        GateError: an unknown gate or option.
+    """
+    return own_place(gate)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,11 @@ class Comparison:
         return [self.trial(gate, seed) for seed in range(self.seeds) for gate in self.gates]
 
     def trial(self, gate: str, seed: int) -> TrialSpec:
-        """The trial of one arm and one seed; the bare host's does not depend on where gates would go."""
+        """The trial of one arm and one seed; the bare host's does not depend on where gates would go.
+
+        Raises:
+            GateError: an unknown gate or option, when no place is given.
+        """
         bare = gate == YARDSTICK
         return TrialSpec(
             host=self.host,

@@ -86,18 +86,31 @@ def paired(arm: Mapping[int, float], yardstick: Mapping[int, float]) -> tuple[Mo
     return moments, float(2 * stats.t.sf(abs(statistic), moments.n - 1))
 
 
-def holm(ps: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjustment (Holm 1979): p-values that may be compared with one level for all names together."""
+def holm(ps: Mapping[str, float], *, of: int | None = None) -> dict[str, float]:
+    """Holm's step-down adjustment (Holm 1979): p-values that may be compared with one level for all names together.
+
+    Args:
+        ps: name to p.
+        of: number of comparisons meant to be made, those without a p (yet) included; None for those in ``ps``.
+
+    Raises:
+        ValueError: ``of`` is less than there are p-values.
+    """
+    of = len(ps) if of is None else of
+    if of < len(ps):
+        raise ValueError(f"holm(of={of}): there are {len(ps)} p-values")
     adjusted: dict[str, float] = {}
     largest = 0.0
     for rank, (name, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, (len(ps) - rank) * p))
+        largest = max(largest, min(1.0, (of - rank) * p))
         adjusted[name] = largest
     return {name: adjusted[name] for name in ps}
 
 
 def compare_arms(values: Mapping[str, Mapping[int, float]], yardstick: str = "none") -> dict[str, Difference]:
-    """Every arm's paired difference to the yardstick, Holm-corrected over the arms that could be tested.
+    """Every arm's paired difference to the yardstick, Holm-corrected over all arms.
+
+    An arm that cannot be tested (yet) counts too, so that no ``p_holm`` grows when that arm's seeds come in.
 
     Args:
         values: arm to seed to value; higher is better. The yardstick may have no values yet.
@@ -105,7 +118,7 @@ def compare_arms(values: Mapping[str, Mapping[int, float]], yardstick: str = "no
     """
     arms = [name for name in values if name != yardstick]
     results = {name: paired(values[name], values.get(yardstick, {})) for name in arms}
-    corrected = holm({name: p for name, (_, p) in results.items() if p is not None})
+    corrected = holm({name: p for name, (_, p) in results.items() if p is not None}, of=len(arms))
     return {name: _difference(*results[name], corrected.get(name)) for name in arms}
 
 

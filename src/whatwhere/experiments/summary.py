@@ -17,7 +17,9 @@ __all__ = ["summarise"]
 def summarise(
     comparison: Comparison, facts: Mapping[str, ArmFacts], results: Sequence[TrialResult], splits: Splits
 ) -> dict[str, Any]:
-    """Accuracies (percent), paired differences (percentage points) and costs (per image) of all arms.
+    """Accuracies (percent), paired differences (percentage points) and costs of all arms.
+
+    Costs are per image and in float32, whatever the precision of training.
 
     Args:
         comparison: what was asked for.
@@ -81,8 +83,8 @@ def _notes(comparison: Comparison, facts: Mapping[str, ArmFacts], splits: Splits
         "with the 95 % t interval over paired seeds; a verdict rests on the paired t test at 5 %, Holm-corrected over "
         "the arms.",
         f"Per image: MACs of a forward; kept, the bytes that training at batch {comparison.recipe.batch_size} keeps "
-        f"for backward; ms, the median of forwards at batch {batch}, arms interleaved, in float32 on {here['device']}, "
-        f"threads: {here['threads']}.",
+        f"for backward in float32; ms, the median of forwards at batch {batch}, arms interleaved, in float32 on "
+        f"{here['device']}, threads: {here['threads']}.",
     ]
 
 

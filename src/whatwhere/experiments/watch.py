@@ -2,7 +2,7 @@
 
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.spec import TrialSpec
-from whatwhere.train import EpochRecord
+from whatwhere.train import Epoch
 
 __all__ = ["Watch"]
 
@@ -16,7 +16,7 @@ class Watch:
     def started(self, spec: TrialSpec) -> None:
         """Training starts or continues."""
 
-    def epoch(self, spec: TrialSpec, record: EpochRecord) -> None:
+    def epoch(self, spec: TrialSpec, done: Epoch) -> None:
         """One epoch is over."""
 
     def finished(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -27,6 +27,9 @@ class Watch:
 
     def left(self, spec: TrialSpec, reason: str) -> None:
         """The trial is left out, because somebody else is at it."""
+
+    def failed(self, spec: TrialSpec, reason: str) -> None:
+        """The trial cannot go on; the others do."""
 
     def warned(self, message: str) -> None:
         """Something was wrong and has been mended."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from whatwhere.errors import RunError
 from whatwhere.train.files import write_atomically
-from whatwhere.train.metrics import EpochRecord
+from whatwhere.train.metrics import Epoch
 
 __all__ = [
     "Checkpoint",
@@ -38,7 +38,7 @@ class Checkpoint:
         model: the network's state dict; likewise ``optimiser``, and ``scaler`` (empty when there is none).
         optimiser: likewise.
         scaler: likewise.
-        history: one record an epoch.
+        history: its epochs.
         trial: what makes it this trial: the recipe's fields, the seed and the data's name and sizes.
         best_digest: SHA-256 of the ``best.safetensors`` that belongs to it.
     """
@@ -46,7 +46,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimiser: dict[str, Any]
     scaler: dict[str, Any]
-    history: tuple[EpochRecord, ...]
+    history: tuple[Epoch, ...]
     trial: dict[str, Any]
     best_digest: str
 
@@ -61,7 +61,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         RunError: the system refuses; the old checkpoint stays.
     """
     content = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
-    content["history"] = [asdict(record) for record in checkpoint.history]
+    content["history"] = [asdict(one) for one in checkpoint.history]
     content["format"] = _FORMAT
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -96,7 +96,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         ) from error
     if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
         raise RunError(f"train: '{path}' is no checkpoint that this version of whatwhere wrote", fix=fix)
-    history = tuple(EpochRecord(**record) for record in content.pop("history"))
+    history = tuple(Epoch(**one) for one in content.pop("history"))
     return Checkpoint(history=history, **content)
 
 

@@ -1,17 +1,13 @@
-"""Writing a file so that a reader sees the old one or the new one, never a part."""
+"""The files of one trial: written whole or not at all, and what is said when they cannot be."""
 
-import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from whatwhere.errors import RunError
+from whatwhere.files import replace_file, way_out
 
-__all__ = ["make_folder", "settle", "write_atomically", "written"]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+__all__ = ["make_folder", "settle", "sweep", "write_atomically", "written"]
 
 
 @contextmanager
@@ -20,11 +16,7 @@ def written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fix = "put right what the system says"
-        if error.errno in _FULL:
-            fix = "free some space"
-        elif error.errno in _FORBIDDEN:
-            fix = "make the folder writable, or choose another"
+        fix = way_out(error) or "put right what the system says"
         raise RunError(
             f"train: cannot write '{path}': {error.strerror or error}",
             fix=f"{fix}, then make the same call again; it goes on from the last finished epoch",
@@ -47,17 +39,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
     Raises:
         RunError: the system refuses; the first line has the path and the reason.
     """
-    # one fixed name: what a killed process left there is overwritten by the next, so that litter cannot pile up
-    temporary = path.with_name(path.name + ".tmp")
     with written(path):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(path, data)
 
 
 def settle(path: Path, data: bytes) -> None:
@@ -70,3 +53,14 @@ def settle(path: Path, data: bytes) -> None:
         settled = path.is_file() and path.read_bytes() == data
     if not settled:
         write_atomically(path, data)
+
+
+def sweep(path: Path) -> None:
+    """Removes what processes that were killed while writing ``path`` left beside it; none may be writing it now.
+
+    Raises:
+        RunError: the system refuses.
+    """
+    with written(path):
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink(missing_ok=True)

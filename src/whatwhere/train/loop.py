@@ -26,8 +26,8 @@ from whatwhere.train.checkpoint import (
 )
 from whatwhere.train.engine import engine
 from whatwhere.train.evaluate import Evaluation, check_logits, evaluate, network_input
-from whatwhere.train.files import make_folder, settle, write_atomically
-from whatwhere.train.metrics import EpochRecord, append_record, best_of, write_records
+from whatwhere.train.files import make_folder, settle, sweep, write_atomically
+from whatwhere.train.metrics import Epoch, append_epoch, best_of, write_epochs
 from whatwhere.train.optimiser import build_optimiser
 from whatwhere.train.progress import ProgressLine
 from whatwhere.train.recipe import Recipe
@@ -36,6 +36,8 @@ from whatwhere.train.tally import Tally
 __all__ = ["Trained", "train"]
 
 _STEPS_BETWEEN_LOOKS = 20
+_EVALUATED = 500
+_SMALLER = "a smaller batch_size; finished epochs stay"
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def train(
     *,
     seed: int,
     folder: Path,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
     progress: bool = True,
 ) -> Trained:
     """Trains ``model`` in place, or goes on where an earlier, broken-off call of the same trial stopped.
@@ -90,8 +92,8 @@ def train(
 
     Raises:
         RunError: the folder holds another trial or a damaged checkpoint or cannot be written; the loss became nan or
-            infinite (the last good checkpoint stays); the network does not fit the data; a part of the data is empty;
-            the machine cannot do the recipe's precision.
+            infinite (the last good checkpoint stays); the device's memory does not hold a batch; the network does not
+            fit the data; a part of the data is empty; the machine cannot do the recipe's precision.
     """
     for part in ("train", "validation", "test"):
         if len(getattr(splits, part)) == 0:
@@ -105,17 +107,27 @@ def train(
         trial.resume()
         with ProgressLine(folder.name, recipe.epochs, trial.steps, done=len(trial.history), shown=progress) as line:
             while len(trial.history) < recipe.epochs:
-                record = trial.run_epoch(line)
-                trial.keep(record)
+                with _memory(f"at epoch {len(trial.history) + 1}, batch of {recipe.batch_size}", _SMALLER):
+                    done = trial.run_epoch(line)
+                trial.keep(done)
                 if on_epoch is not None:
-                    on_epoch(record)
-        return trial.finish()
+                    on_epoch(done)
+        with _memory(f"at the test images, batch of {recipe.batch_size}", _SMALLER):
+            return trial.finish()
 
 
 @contextmanager
 def _own_chance(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
+
+
+@contextmanager
+def _memory(where: str, fix: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(f"train: out of memory {where}", got=str(error).partition("\n")[0], fix=fix) from error
 
 
 def _seed_of(purpose: str, seed: int, epoch: int) -> int:
@@ -136,13 +148,14 @@ class _Trial:
             model.to(memory_format=torch.channels_last)
         self.model = model
         self.optimiser = accelerator.prepare_optimizer(build_optimiser(model, recipe))
-        self.train_images = splits.train.to(accelerator.device)
-        self.validation_images = splits.validation.to(accelerator.device)
+        with _memory(f"at moving the images of '{splits.name}' to the {accelerator.device.type}", "fewer (limit=)"):
+            self.train_images = splits.train.to(accelerator.device)
+            self.validation_images = splits.validation.to(accelerator.device)
         count, size = len(splits.train), recipe.batch_size
         # a last batch of one image would stop a batch norm over (B, C), which has no variance to divide by
         self.used = count - 1 if count > size > 1 and count % size == 1 else count
         self.steps = math.ceil(self.used / size)
-        self.history: tuple[EpochRecord, ...] = ()
+        self.history: tuple[Epoch, ...] = ()
         self.best_digest = ""
         self.metrics_path = folder / "metrics.jsonl"
         self.checkpoint_path = folder / "checkpoint.pt"
@@ -155,6 +168,8 @@ class _Trial:
 
     def resume(self) -> None:
         """Takes up the checkpoint, if there is one, and makes the other files agree with it."""
+        for path in (self.metrics_path, self.checkpoint_path, self.best_path):
+            sweep(path)
         found = load_checkpoint(self.checkpoint_path)
         if found is not None:
             check_trial(self.checkpoint_path, self.identity, found.trial)
@@ -166,9 +181,9 @@ class _Trial:
             self.history, self.best_digest = found.history, found.best_digest
             if best_of(self.history) == self.history[-1]:  # killed before the weights were written, perhaps
                 settle(self.best_path, pack_weights(found.model))
-        write_records(self.metrics_path, self.history)
+        write_epochs(self.metrics_path, self.history)
 
-    def run_epoch(self, line: ProgressLine) -> EpochRecord:
+    def run_epoch(self, line: ProgressLine) -> Epoch:
         """Trains and validates; what is on the disk stays as it is."""
         epoch = len(self.history) + 1
         torch.manual_seed(_seed_of("network", self.seed, epoch))
@@ -190,7 +205,7 @@ class _Trial:
         validation = self._evaluate(self.validation_images)
         if not math.isfinite(validation.loss):
             raise _diverged(f"train: the validation loss became {validation.loss} after epoch {epoch}")
-        return EpochRecord(epoch, lr, tally.loss, tally.accuracy, validation.loss, validation.accuracy, seconds, speed)
+        return Epoch(epoch, lr, tally.loss, tally.accuracy, validation.loss, validation.accuracy, seconds, speed)
 
     def _batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         size = self.recipe.batch_size
@@ -221,13 +236,19 @@ class _Trial:
 
     def _evaluate(self, images: ImageSet) -> Evaluation:
         with self.accelerator.autocast():
-            return evaluate(self.model, images, self.splits, channels_last=self.recipe.channels_last)
+            return evaluate(
+                self.model,
+                images,
+                self.splits,
+                channels_last=self.recipe.channels_last,
+                batch_size=min(_EVALUATED, 2 * self.recipe.batch_size),  # memory that trains a batch evaluates two
+            )
 
-    def keep(self, record: EpochRecord) -> None:
+    def keep(self, done: Epoch) -> None:
         """Writes the epoch down; the checkpoint decides, and `resume` mends the other two files by it."""
-        history = (*self.history, record)
+        history = (*self.history, done)
         state = self.model.state_dict()
-        is_best = best_of(history) == record
+        is_best = best_of(history) == done
         weights = pack_weights(state) if is_best else b""
         digest = hashlib.sha256(weights).hexdigest() if is_best else self.best_digest
         scaler = self.accelerator.scaler
@@ -239,7 +260,7 @@ class _Trial:
             trial=self.identity,
             best_digest=digest,
         )
-        append_record(self.metrics_path, record)
+        append_epoch(self.metrics_path, done)
         save_checkpoint(self.checkpoint_path, checkpoint)
         if is_best:
             write_atomically(self.best_path, weights)
@@ -250,8 +271,8 @@ class _Trial:
         self.model.load_state_dict(load_weights(self.best_path, self.best_digest))
         test = self._evaluate(self.splits.test.to(self.accelerator.device))
         best = best_of(self.history)
-        seconds = math.fsum(record.seconds for record in self.history)
-        images = math.fsum(record.seconds * record.images_per_second for record in self.history)
+        seconds = math.fsum(one.seconds for one in self.history)
+        images = math.fsum(one.seconds * one.images_per_second for one in self.history)
         return Trained(
             test_accuracy=test.accuracy,
             test_loss=test.loss,

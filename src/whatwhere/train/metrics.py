@@ -1,4 +1,4 @@
-"""What is known of each epoch, as records and as lines of ``metrics.jsonl``."""
+"""What is known of each epoch, and the lines of ``metrics.jsonl`` that say it."""
 
 import json
 import os
@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from whatwhere.errors import RunError
 from whatwhere.train.files import settle, written
 
-__all__ = ["EpochRecord", "append_record", "best_of", "read_records", "write_records"]
+__all__ = ["Epoch", "append_epoch", "best_of", "write_epochs"]
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One epoch, counted from 1.
+class Epoch:
+    """One epoch and how it went.
 
     Args:
-        epoch: its number.
+        epoch: its number, counted from 1.
         lr: the learning rate of its last step.
         train_loss: mean over the images as they were trained on, label smoothing included; accuracies are fractions.
         train_accuracy: likewise.
@@ -37,50 +36,31 @@ class EpochRecord:
     images_per_second: float
 
 
-def best_of(history: Sequence[EpochRecord]) -> EpochRecord:
+def best_of(history: Sequence[Epoch]) -> Epoch:
     """The epoch of highest validation accuracy, the first where several are."""
-    return max(history, key=lambda record: record.validation_accuracy)
+    return max(history, key=lambda one: one.validation_accuracy)
 
 
-def _line(record: EpochRecord) -> bytes:
-    return json.dumps(asdict(record), allow_nan=False).encode() + b"\n"
+def _line(one: Epoch) -> bytes:
+    return json.dumps(asdict(one), allow_nan=False).encode() + b"\n"
 
 
-def append_record(path: Path, record: EpochRecord) -> None:
+def append_epoch(path: Path, one: Epoch) -> None:
     """Adds one line and has it on the disk before returning.
 
     Raises:
         RunError: the system refuses.
     """
     with written(path), open(path, "ab") as file:
-        file.write(_line(record))
+        file.write(_line(one))
         file.flush()
         os.fsync(file.fileno())
 
 
-def write_records(path: Path, history: Sequence[EpochRecord]) -> None:
-    """Has the file hold one line for each record and no more.
+def write_epochs(path: Path, history: Sequence[Epoch]) -> None:
+    """Has the file hold one line for each epoch and no more.
 
     Raises:
         RunError: the system refuses.
     """
     settle(path, b"".join(map(_line, history)))
-
-
-def read_records(path: Path) -> tuple[EpochRecord, ...]:
-    """The records of a ``metrics.jsonl``; a last line that is still being written is left out.
-
-    Raises:
-        RunError: the file cannot be read, or a line is no record.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"read_records('{path}'): cannot read the file", got=str(error)) from error
-    records = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
-        try:
-            records.append(EpochRecord(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise RunError(f"read_records('{path}'): line {number} is no record of an epoch", got=line[:80]) from error
-    return tuple(records)

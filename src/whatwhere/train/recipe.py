@@ -1,4 +1,4 @@
-"""How a trial is trained: a frozen record of plain values, and the learning rate it gives at every moment."""
+"""How a trial is trained: frozen plain values, and the learning rate it gives at every moment."""
 
 import math
 from collections.abc import Callable
