@@ -53,3 +53,10 @@ def test_the_project_speaks_of_itself_alone() -> None:
     ours = [path for path in written if ".venv" not in path.parts and path.name != Path(__file__).name]
     odd = [str(path) for path in ours if re.search(r"/(work|root|home)/\w", path.read_text())]
     assert odd == []
+
+
+def test_the_tables_of_the_readme_are_those_of_the_result_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    readme = importlib.import_module("readme")
+    text = (ROOT / "README.md").read_text()
+    assert readme.filled(text) == text

@@ -114,13 +114,13 @@ class CBAM(Gate):
 
     def _maps(self, x: Tensor) -> Maps:
         if self.spatial is None or self.channel is None:
-            return (self.spatial or self.channel).maps(x)  # type: ignore[union-attr]
+            return (self.spatial or self.channel)._maps(x)  # type: ignore[union-attr]
         if self.order == "spatial_first":
-            spatial = self.spatial.maps(x).factor
-            channel = self.channel.maps(x * spatial).factor
+            spatial = self.spatial._maps(x).factor
+            channel = self.channel._maps(x * spatial).factor
         else:
-            channel = self.channel.maps(x).factor
-            spatial = self.spatial.maps(x if self.order == "parallel" else x * channel).factor
+            channel = self.channel._maps(x).factor
+            spatial = self.spatial._maps(x if self.order == "parallel" else x * channel).factor
         return Maps(channel, spatial, channel * spatial)
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
