@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)  ## make .venv with everything, at the versions of constraints.txt
 
 demo: $(READY)  ## train a small CNN bare and with SE, BAM and CBAM on the embedded images, and compare
-	$(BIN)/whatwhere compare --host resnet8 --gates none,se,bam,cbam --data scenes --seeds 3 --epochs 4 --padding 0 --precision bf16 --out $(DEMO)
+	$(BIN)/whatwhere compare --host resnet8 --gates none,se,bam,cbam --data scenes --seeds 3 --epochs 4 --padding 0 --precision bf16 --start identity --out $(DEMO)
 	@echo "table: $(DEMO)/table.md   picture: $(DEMO)/picture.png   numbers: $(DEMO)/summary.json"
 
 test: lint types $(READY)  ## every check: lint, types, house rules, tests

@@ -1,4 +1,4 @@
-"""Draw where the gates of a finished comparison look: a row of scenes, and one of each arm's spatial maps over them.
+"""Draw where the gates of a finished comparison look: a row of scenes, and how each arm's gate weighs the positions.
 
 make demo
 python examples/maps.py runs/demo docs/images/maps.png
@@ -36,17 +36,16 @@ def trained(trial: Path, classes: int) -> nn.Module:
     return model.eval()
 
 
-def spatial_maps(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
-    """The spatial map of every gate that has one, (B, 1, H, W), by the name of its site."""
+def raised(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
+    """By how much each gate multiplies each position, mean over channels, (B, 1, H, W), by the name of its site."""
     seen: list[tuple[str, Tensor]] = []
 
     def look(name: str, gate: ww.Gate) -> None:
-        def note(module: nn.Module, inputs: tuple[Tensor]) -> None:
-            spatial = gate.maps(inputs[0]).spatial
-            if spatial is not None:
-                seen.append((name, spatial))
+        def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            strength = 1 if gate.strength is None else gate.strength
+            seen.append((name, 1 + strength * (gate.maps(inputs[0]).factor.mean(1, keepdim=True) - 1)))
 
-        gate.register_forward_pre_hook(note)
+        gate.register_forward_hook(note)
 
     for name, module in model.named_modules():
         if isinstance(module, Gated) and isinstance(module.gate, ww.Gate):
@@ -64,10 +63,16 @@ def main(comparison: Path, out: Path) -> None:
     rows: list[tuple[str, list[Tensor] | None]] = [("scene", None)]
     for gate in GATES:
         trial = min(comparison.glob(f"{gate}-seed0-*/best.safetensors")).parent
-        maps = spatial_maps(trained(trial, len(splits.classes)), normalise(shown.images, splits.mean, splits.std))
+        maps = raised(trained(trial, len(splits.classes)), normalise(shown.images, splits.mean, splits.std))
         chosen = max(maps, key=lambda one: one[1].flatten(1).std(1).mean() * (one[1].shape[-1] >= 16))
-        rows.append((f"{gate.upper()}: {chosen[0]}", list(interpolate(chosen[1], size=32, mode="bilinear"))))
-    figure, axes = plt.subplots(len(rows), SCENES, figsize=(SCENES, len(rows) * 1.12))
+        rows.append(
+            (
+                f"{gate.upper()} at {chosen[0]}: bright where it raises",
+                list(interpolate(chosen[1], size=32, mode="bilinear")),
+            )
+        )
+    figure, axes = plt.subplots(len(rows), SCENES, figsize=(SCENES, len(rows) * 1.2), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.12)
     for line, (label, maps) in zip(axes, rows, strict=True):
         for column, axis in enumerate(line):
             axis.imshow(pictures[column])
@@ -75,8 +80,7 @@ def main(comparison: Path, out: Path) -> None:
                 axis.imshow(maps[column][0], cmap="inferno", alpha=0.7)
             axis.set_xticks([])
             axis.set_yticks([])
-        line[0].set_title(label, loc="left", fontsize=9)
-    figure.tight_layout(pad=0.3)
+        line[0].set_title(label, loc="left", fontsize=9).set_in_layout(False)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
 
