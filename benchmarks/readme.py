@@ -1,6 +1,6 @@
 """Fill the README's tables from result files: no figure in it is typed by hand.
 
-    python benchmarks/readme.py            rewrite README.md
+python benchmarks/readme.py            rewrite README.md
 """
 
 import json

@@ -71,8 +71,8 @@ def main(comparison: Path, out: Path) -> None:
                 list(interpolate(chosen[1], size=32, mode="bilinear")),
             )
         )
-    figure, axes = plt.subplots(len(rows), SCENES, figsize=(SCENES, len(rows) * 1.2), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12)
+    figure, axes = plt.subplots(len(rows), SCENES, figsize=(SCENES, len(rows) * 1.2))
+    figure.subplots_adjust(left=0.005, right=0.995, top=0.93, bottom=0.01, wspace=0.04, hspace=0.28)
     for line, (label, maps) in zip(axes, rows, strict=True):
         for column, axis in enumerate(line):
             axis.imshow(pictures[column])
@@ -80,7 +80,7 @@ def main(comparison: Path, out: Path) -> None:
                 axis.imshow(maps[column][0], cmap="inferno", alpha=0.7)
             axis.set_xticks([])
             axis.set_yticks([])
-        line[0].set_title(label, loc="left", fontsize=9).set_in_layout(False)
+        line[0].set_title(label, loc="left", fontsize=9)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
 
