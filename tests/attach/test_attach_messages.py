@@ -165,7 +165,6 @@ GATES = {
     "option-without-value": (
         "bam:reduction",
         "gate 'bam:reduction': 'reduction' sets nothing",
-        "  closest: 'reduction', 'dilation'",
         "  fix: write name:option=value:option=value",
     ),
     "bad-value": ("bam:reduction=0", "BAM(16, reduction=0): reduction must be a whole number of at least 1"),
