@@ -14,6 +14,11 @@ _aten = torch.ops.aten
 
 # Products with a vector, which torch's table of formulas leaves out: every element of the matrix is used once.
 _MATRIX_ARGUMENT = {_aten.mv: 0, _aten.addmv: 1, _aten.dot: 0, _aten.vdot: 0}
+# The CPU's attention, which the table of older torch leaves out, costs what the GPU's does.
+_FORMULAS = {
+    _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_aten._scaled_dot_product_flash_attention],
+    **flop_registry,
+}
 # Their first argument gives a shape or is overwritten; its values are not read.
 _FIRST_IS_NOT_READ = {
     *(_aten.copy_, _aten.fill_, _aten.zero_, _aten.bernoulli_, _aten.normal_, _aten.uniform_),
@@ -78,8 +83,8 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         packet = func._overloadpacket
-        if packet in flop_registry:
-            self.macs += flop_registry[packet](*args, **kwargs, out_val=out) // 2
+        if packet in _FORMULAS:
+            self.macs += _FORMULAS[packet](*args, **kwargs, out_val=out) // 2
         elif packet in _MATRIX_ARGUMENT:
             self.macs += args[_MATRIX_ARGUMENT[packet]].numel()
         if packet not in _ONLY_ALLOCATES:
