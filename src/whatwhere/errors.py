@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["AttachError", "DataError", "GateError", "HostError", "RunError", "WhatwhereError", "closest"]
+__all__ = ["AttachError", "DataError", "GateError", "HostError", "RunError", "WhatwhereError", "closest", "first_line"]
 
 
 def closest(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
@@ -11,6 +11,11 @@ def closest(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
     known = list(dict.fromkeys(known))
     by_lower = {word.lower(): word for word in known}
     return tuple(by_lower[match] for match in get_close_matches(name.lower(), by_lower, most, cutoff=0.5))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, which may go on for pages or say nothing."""
+    return str(error).strip().partition("\n")[0]
 
 
 class WhatwhereError(Exception):

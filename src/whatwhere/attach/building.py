@@ -8,7 +8,7 @@ from torch import nn
 
 from whatwhere.attach.sites import Site
 from whatwhere.cost import Cost, measure
-from whatwhere.errors import AttachError, WhatwhereError, closest
+from whatwhere.errors import AttachError, WhatwhereError, closest, first_line
 from whatwhere.gates import STARTS, Blended, Gate, named
 
 __all__ = ["GateLike", "build_gate", "check_gate", "own_place", "price", "show"]
@@ -79,7 +79,7 @@ def price(gate: GateLike, site: Site, start: str, call: str) -> Cost:
     except Exception as error:  # the callable is the user's and may fail in any way
         raise AttachError(
             f"{call}: the gate cannot be built for, or run on, the map at {site.name!r}; nothing was changed",
-            got=f"shape {shape}; {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            got=f"shape {shape}; {type(error).__name__}: {first_line(error)}",
             fix="a gate is a callable channels -> nn.Module",
         ) from error
     if not isinstance(given, torch.Tensor) or given.shape != shape:

@@ -134,9 +134,17 @@ def prepare(
     finder = Finder(trace(model, input_size, inputs, call))
     sites = choose(finder, gate, place, exclude, call)
     _refuse_taken_name(model, sites, call)
-    costs = [price(gate, site, start, call) for site in sites]
+    prices: dict[Any, Cost] = {}  # a network has few kinds of sites
+    for site in sites:
+        if _kind(site) not in prices:
+            prices[_kind(site)] = price(gate, site, start, call)
+    costs = [prices[_kind(site)] for site in sites]
     unplaced = finder.unplaced(place) if isinstance(place, str) and place in PLACES else 0
     return Plan(type(model).__name__, show(gate).strip("'"), show(place).strip("'"), start, sites, costs, unplaced)
+
+
+def _kind(site: Site) -> tuple[Any, ...]:
+    return site.channels, site.size, site.dtype
 
 
 def _refuse_wrapped(model: nn.Module, call: str) -> None:

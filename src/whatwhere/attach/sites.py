@@ -77,7 +77,7 @@ class Finder:
         """The values of a place, and what a site there is called."""
         if place == "blocks":
             return dict.fromkeys(self._residual_branches(), "block")
-        ends = self._stage_ends()
+        ends = self._stage_ends
         if place == "bottlenecks":
             return dict.fromkeys([end for end, _ in ends], "bottleneck")
         if place == "transitions":
@@ -139,6 +139,7 @@ class Finder:
                 if trace.is_map(parent) and trace.level(parent) < trace.level(value.index):
                     yield parent, value.index
 
+    @cached_property
     def _stage_ends(self) -> list[tuple[int, int | None]]:
         """The last map of every resolution but the lowest, stem left out, and what the downsampling module gives.
 

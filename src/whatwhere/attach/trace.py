@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from whatwhere.cost import fake_double
-from whatwhere.errors import AttachError, HostError
+from whatwhere.errors import AttachError, HostError, first_line
 
 __all__ = ["Call", "Trace", "Value", "trace"]
 
@@ -189,16 +189,9 @@ def trace(
         AttachError: when the host has no convolution, or cannot run on this input.
     """
     _refuse_odd(host, call)
-    first = next((module for module in host.modules() if isinstance(module, _ConvNd)), None)
-    if first is None and inputs is None and input_size is None:
-        raise AttachError(
-            f"{call}: the network has no convolution, so there is nothing to size an input by",
-            fix="give input_size=(channels, height, width)",
-        )
     parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
     if inputs is None:
-        kinds = {len(module.kernel_size) for module in host.modules() if isinstance(module, _ConvNd)}
-        size = _usual_size(first) if first is not None and input_size is None else _checked(input_size, kinds, call)
+        size = _input_size(host, input_size, call)
         inputs = (torch.empty(2, *size, device="meta", dtype=parameter.dtype),)
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     result = Trace(names=frozenset(name for name, _ in host.named_modules(remove_duplicate=False) if name))
@@ -226,7 +219,7 @@ def trace(
                 shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(faked))
                 raise AttachError(
                     f"{call}: the network does not run on this input; nothing was changed",
-                    got=f"inputs {shapes}; {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                    got=f"inputs {shapes}; {type(error).__name__}: {first_line(error)}",
                     fix="give the input_size=(channels, height, width) it takes, or inputs=(...) as you call it",
                 ) from error
     return result
@@ -251,18 +244,24 @@ def _refuse_odd(host: nn.Module, call: str) -> None:
         )
 
 
-def _checked(input_size: Sequence[int] | None, kinds: set[int], call: str) -> tuple[int, ...]:
-    size = tuple(input_size) if isinstance(input_size, Sequence) else ()
+def _input_size(host: nn.Module, asked: Sequence[int] | None, call: str) -> tuple[int, ...]:
+    """The (channels, *spatial) asked for, or what the first convolution takes, at a usual size."""
+    convolutions = [module for module in host.modules() if isinstance(module, _ConvNd)]
+    if asked is None:
+        if not convolutions:
+            raise AttachError(
+                f"{call}: the network has no convolution, so there is nothing to size an input by",
+                fix="give input_size=(channels, height, width)",
+            )
+        dims = len(convolutions[0].kernel_size)
+        return (convolutions[0].in_channels, *[64 if dims == 3 else 224] * dims)
+    kinds = {len(module.kernel_size) for module in convolutions}
+    size = tuple(asked) if isinstance(asked, Sequence) else ()
     fits = len(size) > 1 and (not kinds or len(size) - 1 in kinds)
     if not fits or not all(isinstance(length, int) and length > 0 for length in size):
         raise AttachError(
             f"{call}: input_size is (channels, height, width), all positive whole numbers; nothing was changed",
-            got=f"input_size={input_size!r}",
+            got=f"input_size={asked!r}",
             fix="leave the batch out: input_size=(3, 224, 224)",
         )
     return size
-
-
-def _usual_size(first: _ConvNd) -> tuple[int, ...]:
-    dims = len(first.kernel_size)
-    return (first.in_channels, *[64 if dims == 3 else 224] * dims)

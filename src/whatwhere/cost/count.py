@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from whatwhere.cost.double import fake_double
 from whatwhere.cost.inputs import Input, as_tensors
 from whatwhere.cost.tally import Kept, Tally
-from whatwhere.errors import HostError, WhatwhereError
+from whatwhere.errors import HostError, WhatwhereError, first_line
 
 __all__ = ["Cost", "measure"]
 
@@ -106,14 +106,10 @@ def _run(double: nn.Module, tensors: list[Tensor], stand_ins: Iterable[Tensor], 
     except Exception as error:  # the module is the user's and may fail in any way
         raise HostError(
             f"{call}: the module does not run on this input",
-            got=f"{' and '.join(str(tuple(t.shape)) for t in tensors)}; {type(error).__name__}: {_first_line(error)}",
+            got=f"{' and '.join(str(tuple(t.shape)) for t in tensors)}; {type(error).__name__}: {first_line(error)}",
             fix="an input that the module takes, its batch included",
         ) from error
     constants = {Kept(tensor).key for tensor in stand_ins}
     kept = {one.key: one.bytes for one in saved if one.key not in constants}
     del output  # held until here: what nobody can reach any more is not kept
     return tally.macs, tally.bytes_moved, sum(kept.values())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

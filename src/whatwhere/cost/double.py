@@ -5,7 +5,7 @@ import copy
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from whatwhere.errors import HostError
+from whatwhere.errors import HostError, first_line
 
 __all__ = ["fake_double"]
 
@@ -30,6 +30,6 @@ def fake_double(module: nn.Module, fakes: FakeTensorMode) -> tuple[nn.Module, li
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise HostError(
             f"{type(module).__name__}: the module cannot be copied, and nothing is run on the module itself",
-            got=str(error).splitlines()[0],
+            got=first_line(error),
             fix="clear what copy.deepcopy refuses: locks, open files, maps kept from an earlier forward",
         ) from error

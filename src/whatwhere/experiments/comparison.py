@@ -11,7 +11,7 @@ from typing import Any
 
 from whatwhere import hosts
 from whatwhere.data import Splits, load
-from whatwhere.errors import HostError, RunError
+from whatwhere.errors import HostError, RunError, first_line
 from whatwhere.experiments.arms import Arm, ArmCost, arm_cost, build_arm
 from whatwhere.experiments.atomic import check_writable, write_bytes, write_json, write_text
 from whatwhere.experiments.facts import arm_facts
@@ -74,7 +74,7 @@ def compare(
         try:
             _publish(summary(timed=False), out)
         except Exception as error:  # whatever it was, the first error is the one to tell
-            watch.warned(f"what was finished could not be summarised: {_first_line(error)}")
+            watch.warned(f"what was finished could not be summarised: {first_line(error)}")
         raise
     found = summary(timed=True)
     if closed is None:
@@ -82,10 +82,6 @@ def compare(
     else:
         watch.warned(f"{out} takes no files ({closed.got}): this summary was not written")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def _check(comparison: Comparison) -> None:

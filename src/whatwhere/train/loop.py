@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatwhere.data import Augment, ImageSet, Splits, batches
-from whatwhere.errors import RunError
+from whatwhere.errors import RunError, first_line
 from whatwhere.train.checkpoint import (
     Checkpoint,
     check_network,
@@ -127,7 +127,7 @@ def _memory(where: str, fix: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise RunError(f"train: out of memory {where}", got=str(error).partition("\n")[0], fix=fix) from error
+        raise RunError(f"train: out of memory {where}", got=first_line(error), fix=fix) from error
 
 
 def _seed_of(purpose: str, seed: int, epoch: int) -> int:
