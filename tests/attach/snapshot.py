@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from support.awkward import HOSTS, Host
+from support.cases import HOSTS, Host
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 

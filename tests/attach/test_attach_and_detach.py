@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 import torch
 from snapshot import FEW, gate_for, output, same_output, snapshot
-from support.awkward import HOSTS, UNCOPYABLE, Untraceable, host
+from support.awkward import Untraceable
+from support.cases import HOSTS, UNCOPYABLE, host
 from torch import nn
 
 import whatwhere as ww

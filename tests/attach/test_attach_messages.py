@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torchvision
-from support.awkward import HOSTS, Untraceable, host
+from support.awkward import Untraceable
+from support.cases import HOSTS, host
 from torch import nn
 
 import whatwhere as ww

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from snapshot import output, same_output
-from support.awkward import HOSTS, host
+from support.cases import HOSTS, host
 from torch import nn
 
 import whatwhere as ww

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from snapshot import FEW, gate_for, output, same_bits, same_output, unlike
-from support.awkward import HOSTS
+from support.cases import HOSTS
 
 import whatwhere as ww
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from snapshot import CASES, FEW, gate_for, output, same_output
-from support.awkward import HOSTS
+from support.cases import HOSTS
 from torch import nn
 
 import whatwhere as ww

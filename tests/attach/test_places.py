@@ -6,7 +6,8 @@ import pytest
 import timm
 import torch
 import torchvision
-from support.awkward import HOSTS, stage
+from support.awkward import stage
+from support.cases import HOSTS
 from torch import nn
 
 import whatwhere as ww

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from snapshot import FEW, gate_for, snapshot
-from support.awkward import HOSTS, UNCOPYABLE, host
+from support.cases import HOSTS, UNCOPYABLE, host
 from torch import nn
 
 import whatwhere as ww

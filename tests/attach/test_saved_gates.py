@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 from snapshot import output, same_bits, same_output, snapshot, unlike
-from support.awkward import HOSTS, host
+from support.cases import HOSTS, host
 
 import whatwhere as ww
 

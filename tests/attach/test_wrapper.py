@@ -3,7 +3,7 @@
 import pytest
 import torch
 from snapshot import FEW, gate_for, output, same_bits, snapshot
-from support.awkward import HOSTS, host
+from support.cases import HOSTS, host
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from support.awkward import HOSTS
+from support.cases import HOSTS
 from torch import nn
 
 import whatwhere as ww
