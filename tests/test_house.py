@@ -25,12 +25,44 @@ MAY_IMPORT = {
     "hosts": set(),
     "data": set(),
     "train": {"data"},
-    "experiments": {"attach", "cost", "data", "hosts", "train"},
-    "cli": {"attach", "cost", "data", "experiments", "gates", "hosts", "train", "whatwhere"},
+    "hub": {"attach", "gates", "hosts"},
+    "experiments": {"attach", "cost", "data", "gates", "hosts", "train"},
+    "papers": {"attach", "cost", "data", "experiments", "gates", "hosts", "train"},
+    "report": {"experiments", "papers"},
+    "cli": {
+        "attach",
+        "cost",
+        "data",
+        "experiments",
+        "gates",
+        "hosts",
+        "hub",
+        "papers",
+        "report",
+        "train",
+        "whatwhere",
+    },
     "__main__": {"cli"},
     "__init__": {"attach", "gates"},
 }
-HEAVY = {"torchvision", "timm", "accelerate", "matplotlib", "scipy", "rich", "PIL", "onnx", "pandas", "huggingface_hub"}
+HEAVY = {
+    "torchvision",
+    "timm",
+    "accelerate",
+    "matplotlib",
+    "scipy",
+    "rich",
+    "PIL",
+    "onnx",
+    "pandas",
+    "huggingface_hub",
+} | {
+    "jinja2",
+    "webdataset",
+    "playwright",
+    "tensorboard",
+    "wandb",
+}
 LONGEST = 400
 
 

@@ -52,6 +52,12 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of every image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
     def to(self, device: torch.device | str) -> Self:
         """The same set on ``device``; no copy when it is there already."""
         return replace(

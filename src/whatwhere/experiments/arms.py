@@ -41,7 +41,7 @@ def build_arm(spec: TrialSpec, splits: Splits) -> Arm:
     """
     from whatwhere.attach import attach_
 
-    channels, height, width = splits.train.images.shape[1:]
+    channels, height, width = splits.train.shape
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(spec.seed)
         model = hosts.build(spec.host, num_classes=len(splits.classes), in_channels=channels, stem=spec.stem)
@@ -57,9 +57,9 @@ def arm_cost(model: nn.Module, splits: Splits, batch_size: int) -> ArmCost:
     Raises:
         HostError: the model does not run on images of this size.
     """
-    height, width = splits.train.images.shape[2:]
+    _, height, width = splits.train.shape
     try:
-        cost = measure(model, (batch_size, *splits.train.images.shape[1:]), training=True)
+        cost = measure(model, (batch_size, *splits.train.shape), training=True)
     except HostError as error:
         raise HostError(
             f"compare: {type(model).__name__} cannot be trained on images of {height} x {width}",

@@ -122,7 +122,7 @@ def _arms(comparison: Comparison, splits: Splits) -> tuple[dict[str, Arm], dict[
 
 def _stem(host: str, splits: Splits) -> hosts.Stem:
     """CIFAR's stem, which keeps the resolution, for small images and hosts that can have it; else the host's own."""
-    if min(splits.train.images.shape[2:]) > 64:
+    if min(splits.train.shape[1:]) > 64:
         return "standard"
     try:
         hosts.skeleton(host, stem="small")

@@ -49,7 +49,7 @@ def arm_facts(
 
 def _times(arms: Mapping[str, Arm], splits: Splits, recipe: Recipe, batch: int) -> dict[str, Latency]:
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    shape = (batch, *splits.train.images.shape[1:])
+    shape = (batch, *splits.train.shape)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device(), memory_format=layout)
     for arm in arms.values():
         arm.model.to(device(), memory_format=layout)  # type: ignore[call-overload]
