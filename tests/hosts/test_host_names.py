@@ -11,7 +11,40 @@ from torch import nn
 from whatwhere.errors import HostError
 from whatwhere.hosts import build, names
 
-OWN = "'resnet8', 'resnet18', 'resnet20', 'resnet50', 'resnet56', 'resnet110', 'torchvision/NAME' or 'timm/NAME'"
+NAMES = (
+    "resnet8",
+    "resnet18",
+    "resnet20",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "resnet110",
+    "preresnet110",
+    "preresnet164",
+    "wrn28-8",
+    "wrn28-10",
+    "resnext29-8x64d",
+    "resnext29-16x64d",
+    "densenet100-bc-k12",
+    "pyramidnet110-a270",
+    "imagenet/resnet18",
+    "imagenet/resnet34",
+    "imagenet/resnet50",
+    "imagenet/resnet101",
+    "imagenet/resnext50-32x4d",
+    "imagenet/resnext101-32x4d",
+    "imagenet/wrn18-1.5",
+    "imagenet/wrn18-2.0",
+    "imagenet/mobilenet",
+    "imagenet/mobilenet-0.7",
+)
+OWN = (
+    "'resnet8', 'resnet18', 'resnet20', 'resnet50', 'resnet56', 'resnet101', 'resnet110', 'preresnet110', "
+    "'preresnet164', 'wrn28-8', 'wrn28-10', 'resnext29-8x64d', 'resnext29-16x64d', 'densenet100-bc-k12', "
+    "'pyramidnet110-a270', 'imagenet/resnet18', 'imagenet/resnet34', 'imagenet/resnet50', 'imagenet/resnet101', "
+    "'imagenet/resnext50-32x4d', 'imagenet/resnext101-32x4d', 'imagenet/wrn18-1.5', 'imagenet/wrn18-2.0', "
+    "'imagenet/mobilenet', 'imagenet/mobilenet-0.7', 'torchvision/NAME' or 'timm/NAME'"
+)
 
 
 def refusal(name: str, **options: Any) -> HostError:
@@ -25,7 +58,7 @@ def first_conv(model: nn.Module) -> nn.Conv2d:
 
 
 def test_own_names() -> None:
-    assert names() == ("resnet8", "resnet18", "resnet20", "resnet50", "resnet56", "resnet110")
+    assert names() == NAMES
 
 
 @pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18", "timm/resnet18.a1_in1k", "resnet18"])
@@ -58,6 +91,14 @@ def test_unknown_own_name() -> None:
     )
 
 
+def test_unknown_imagenet_name() -> None:
+    assert str(refusal("imagenet/resnet5O")) == (
+        "build('imagenet/resnet5O'): no such network\n"
+        "  closest: 'imagenet/resnet50', 'imagenet/resnet34', 'imagenet/resnet18'\n"
+        f"  fix: one of {OWN}"
+    )
+
+
 def test_unknown_torchvision_name() -> None:
     pytest.importorskip("torchvision")
     error = refusal("torchvision/resnet5O")
@@ -81,8 +122,12 @@ def test_unknown_timm_name(name: str, near: str, listing: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "prefix", "near"),
-    [("keras/x", "keras/", ()), ("torchvison/vgg11", "torchvison/", ("torchvision/vgg11",))],
-    ids=["other", "misspelt"],
+    [
+        ("keras/x", "keras/", ()),
+        ("torchvison/vgg11", "torchvison/", ("torchvision/vgg11",)),
+        ("imagnet/resnet18", "imagnet/", ("imagenet/resnet18",)),
+    ],
+    ids=["other", "misspelt", "own-misspelt"],
 )
 def test_unknown_prefix_says_which_there_are(name: str, prefix: str, near: tuple[str, ...]) -> None:
     error = refusal(name)
@@ -104,11 +149,21 @@ def test_unknown_prefix_says_which_there_are(name: str, prefix: str, near: tuple
             {"pretrained": True},
             "build('resnet20', pretrained=True): it has no published weights\n  fix: pretrained=False",
         ),
+        ({"width": 0}, "build('resnet20', width=0): width must be a positive number"),
+        ({"width": float("nan")}, "build('resnet20', width=nan): width must be a positive number"),
+        ({"width": float("inf")}, "build('resnet20', width=inf): width must be a positive number"),
     ],
-    ids=["classes", "channels", "stem", "pretrained"],
+    ids=["classes", "channels", "stem", "pretrained", "width-zero", "width-nan", "width-inf"],
 )
 def test_options_it_cannot_take(options: dict[str, Any], text: str) -> None:
     assert str(refusal("resnet20", **options)) == text
+
+
+@pytest.mark.parametrize("name", ["torchvision/resnet18", "timm/resnet18"])
+def test_only_own_networks_are_scaled(name: str) -> None:
+    assert str(refusal(name, width=1.1)) == (
+        f"build('{name}', width=1.1): only this package's own networks can be scaled\n  fix: width=1.0"
+    )
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
