@@ -93,3 +93,20 @@ def test_a_generator_elsewhere_is_refused():
         "  got: a generator on cuda:0\n"
         "  fix: torch.Generator().manual_seed(seed)"
     )
+
+
+def test_slices_of_a_batch_get_what_the_batch_gets():
+    images, augment = _images(10), Augment(2)
+    whole = augment(images, _generator(4))
+    for first, last in ((0, 4), (4, 4), (4, 10)):
+        part = augment(images[first:last], _generator(4), first=first, total=10)
+        assert torch.equal(part, whole[first:last])
+
+
+@pytest.mark.parametrize(("first", "total"), [(0, 3), (3, 6), (-1, 6), (1, None)])
+def test_a_slice_outside_its_batch_is_refused(first, total):
+    with pytest.raises(DataError) as caught:
+        Augment()(_images(4), _generator(), first=first, total=total)
+    assert str(caught.value) == (
+        f"Augment()(images, first={first}, total={total}): the images lie within the larger batch\n  got: 4 images"
+    )

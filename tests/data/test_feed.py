@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from whatwhere.data import ImageSet, batches, normalise
+from whatwhere.data.feed import Normaliser
 from whatwhere.errors import DataError
 
 SET = ImageSet(torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 2, 3).contiguous(), torch.arange(10))
@@ -75,4 +76,13 @@ def test_normalise_refuses_means_that_do_not_fit(mean, std):
         normalise(torch.zeros(1, 2, 1, 1, dtype=torch.uint8), mean, std)
     assert str(caught.value) == (
         f"normalise(images): images of 2 channels need 2 means and 2 positive stds\n  got: mean {mean}, std {std}"
+    )
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.5, 0.5)), ((0.5,), (0.0,))], ids=["channels", "zero"])
+def test_a_normaliser_that_cannot_be(mean, std):
+    with pytest.raises(DataError) as caught:
+        Normaliser(mean, std)
+    assert str(caught.value) == (
+        f"Normaliser(mean, std): one mean and one positive std for each channel\n  got: mean {mean}, std {std}"
     )

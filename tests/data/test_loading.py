@@ -11,7 +11,7 @@ from whatwhere.errors import DataError
 
 
 def test_names():
-    assert names() == ("cifar10", "cifar100", "fashion-mnist", "folder", "scenes")
+    assert names() == ("cifar10", "cifar100", "fashion-mnist", "folder", "imagenet", "scenes", "stream")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,8 @@ def test_scenes_of_another_size(monkeypatch):
         ("FashionMNIST", "  closest: 'fashion-mnist'\n"),
         ("scenes:32", "  closest: 'scenes'\n"),
         ("folder:", "  closest: 'folder'\n"),
+        ("stream:", "  closest: 'stream'\n"),
+        ("imagenet:x", "  closest: 'imagenet'\n"),
         ("zzz", ""),
     ],
 )
@@ -91,7 +93,7 @@ def test_an_unknown_name_is_answered_with_the_closest(name, near):
         load(name)
     assert str(caught.value) == (
         f"load('{name}'): no data set has this name\n{near}"
-        "  fix: one of cifar10, cifar100, fashion-mnist, folder, scenes, or folder:PATH"
+        "  fix: one of cifar10, cifar100, fashion-mnist, folder, imagenet, scenes, stream, folder:PATH or stream:PATH"
     )
 
 

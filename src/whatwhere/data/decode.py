@@ -4,8 +4,9 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +20,15 @@ from whatwhere.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["decode"]
+__all__ = ["THREADS", "decode", "need_pillow", "readable", "rgb"]
 
+THREADS = 8
+"""The most threads that decode at once: beyond that they wait for Python's lock."""
 _MANY = 500
-_THREADS = 8
 _BROKEN = (OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, struct.error, zlib.error)
 
 
-def decode(call: str, files: Sequence[Path], image_size: int) -> Tensor:
+def decode(call: str, files: Sequence[Path | str], image_size: int) -> Tensor:
     """Pictures scaled so that the shorter side fits and cropped about the centre, uint8 (N, 3, image_size, image_size).
 
     Scaled by Pillow's bilinear filter, which averages when it shrinks. Grey, palette and CMYK become RGB; 16-bit grey
@@ -41,17 +43,12 @@ def decode(call: str, files: Sequence[Path], image_size: int) -> Tensor:
     Raises:
         DataError: Pillow is not installed, or a file is no picture that it can read.
     """
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError:
-        raise DataError(
-            f"{call}: reading image files needs Pillow, which is not installed", fix="pip install 'whatwhere[lab]'"
-        ) from None
+    need_pillow(call)
     from rich.console import Console
     from rich.progress import track
 
     images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         pictures = track(
             pool.map(lambda file: _picture(call, file, image_size), files),
             description="decoding",
@@ -65,26 +62,55 @@ def decode(call: str, files: Sequence[Path], image_size: int) -> Tensor:
     return images
 
 
-def _picture(call: str, file: Path, image_size: int) -> NDArray[np.uint8]:
+def need_pillow(call: str) -> None:
+    """See that images can be read at all.
+
+    Raises:
+        DataError: Pillow is not installed.
+    """
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise DataError(
+            f"{call}: reading image files needs Pillow, which is not installed", fix="pip install 'whatwhere[lab]'"
+        ) from None
+
+
+@contextmanager
+def readable(call: str, where: str, fix: str = "replace or delete the file") -> Iterator[None]:
+    """While something is read that claims to be an image at ``where``.
+
+    Raises:
+        DataError: instead of the many exceptions that Pillow raises for what it cannot read.
+    """
     from PIL import Image
 
     try:
-        with Image.open(file) as opened:
-            picture = _rgb(opened)
-            short = min(picture.size)
-            left, top = ((side - short) / 2 for side in picture.size)
-            box = (left, top, left + short, top + short)
-            square = picture.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+        yield
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise DataError(
-            f"{call}: an image cannot be read",
-            got=f"{file}: {type(error).__name__}: {error}",
-            fix="replace or delete the file",
+            f"{call}: an image cannot be read", got=f"{where}: {type(error).__name__}: {error}", fix=fix
         ) from None
+
+
+def _picture(call: str, file: Path | str, image_size: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    with readable(call, str(file)), Image.open(file) as opened:
+        picture = rgb(opened)
+        short = min(picture.size)
+        left, top = ((side - short) / 2 for side in picture.size)
+        box = (left, top, left + short, top + short)
+        square = picture.resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
     return np.array(square).transpose(2, 0, 1)
 
 
-def _rgb(picture: "Image.Image") -> "Image.Image":
+def rgb(picture: "Image.Image") -> "Image.Image":
+    """The picture as 8-bit RGB, as `decode` describes it.
+
+    Raises:
+        ValueError: its pixels are floating-point numbers, of unknown range.
+    """
     from PIL import Image
 
     if picture.mode == "F":

@@ -8,7 +8,7 @@ from torch import Tensor
 from whatwhere.data.images import ImageSet
 from whatwhere.errors import DataError
 
-__all__ = ["batches", "normalise"]
+__all__ = ["Normaliser", "batches", "normalise"]
 
 
 def batches(images: ImageSet, size: int, *, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -44,6 +44,33 @@ def _batches(images: ImageSet, size: int, order: Tensor | None) -> Iterator[tupl
         yield images.images[chosen], images.labels[chosen]
 
 
+class Normaliser:
+    """`normalise` with its constants on ``device`` once and for all: no copy to a GPU a batch, none in a compiled step.
+
+    Args:
+        mean: of each channel, with 255 as 1; likewise ``std``.
+        std: likewise, positive.
+        device: where the images will be.
+
+    Raises:
+        DataError: a std is not positive, or there are not as many as means.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu") -> None:
+        if len(mean) != len(std) or min(std) <= 0:
+            raise DataError(
+                "Normaliser(mean, std): one mean and one positive std for each channel",
+                got=f"mean {tuple(mean)}, std {tuple(std)}",
+            )
+        scale = torch.tensor([1 / (255 * spread) for spread in std])
+        shift = torch.tensor([-centre / spread for centre, spread in zip(mean, std, strict=True)])
+        self.scale, self.shift = (each.to(device).view(1, -1, 1, 1) for each in (scale, shift))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalised float32 of uint8 (B, C, H, W); the memory format is kept."""
+        return images.to(torch.float32).mul_(self.scale).add_(self.shift)
+
+
 def normalise(
     images: Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype = torch.float32
 ) -> Tensor:
@@ -62,7 +89,4 @@ def normalise(
             f"normalise(images): images of {channels} channels need {channels} means and {channels} positive stds",
             got=f"mean {tuple(mean)}, std {tuple(std)}",
         )
-    scale = torch.tensor([1 / (255 * spread) for spread in std], device=images.device)
-    shift = torch.tensor([-centre / spread for centre, spread in zip(mean, std, strict=True)], device=images.device)
-    scaled = images.to(torch.float32).mul_(scale.view(1, -1, 1, 1)).add_(shift.view(1, -1, 1, 1))
-    return scaled.to(dtype)
+    return Normaliser(mean, std, images.device)(images).to(dtype)

@@ -9,19 +9,20 @@ from torch import Tensor
 from whatwhere.data.decode import decode
 from whatwhere.data.images import ImageSet
 from whatwhere.data.memory import check_memory
-from whatwhere.data.split import split
+from whatwhere.data.readers import Place
+from whatwhere.data.split import assign
 from whatwhere.errors import DataError
 
-__all__ = ["Listing", "folder"]
+__all__ = ["Listing", "folder", "list_parts"]
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """The image files of one part, by class, then by name, and their labels, int64."""
+    """The paths of the image files of one part, by class, then by name, and their labels, int64."""
 
-    files: list[Path]
+    files: list[str]
     labels: Tensor
 
     def take(self, indices: Tensor) -> "Listing":
@@ -29,6 +30,14 @@ class Listing:
 
     def decode(self, call: str, image_size: int) -> ImageSet:
         return ImageSet(decode(call, self.files, image_size), self.labels)
+
+    def places(self, indices: Tensor) -> list[Place]:
+        """Where the images at ``indices`` lie."""
+        return [Place(self.files[i]) for i in indices.tolist()]
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """A permutation, int64 (N,), every one as likely as any other: a file is a file, wherever it lies."""
+        return torch.randperm(len(self.files), generator=generator)
 
 
 def folder(
@@ -52,26 +61,36 @@ def folder(
         DataError: a part or its images are missing, the parts' classes differ, a file is no image, or they are too
             many for the memory.
     """
-    parts = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
+    classes, listings = list_parts(call, root, fix="name the folder above 'train', as 'folder:PATH'")
+    chosen = assign(listings, validation=validation, seed=seed, limit=limit)
+    check_memory(call, sum(len(listing.files) for listing in chosen), image_size)
+    learn, choose, report = (listing.decode(call, image_size) for listing in chosen)
+    return classes, learn, choose, report
+
+
+def list_parts(
+    call: str, root: Path, *, fix: str, names: tuple[str, ...] = ("train", "val", "test")
+) -> tuple[tuple[str, ...], dict[str, Listing]]:
+    """Class names, and the image files of each part there is; no image is opened. 5 us a file on a local disk.
+
+    Args:
+        call: the call as the user wrote it, for messages.
+        root: the folder of the parts.
+        fix: what to do where they are not there.
+        names: of the parts to look for.
+
+    Raises:
+        DataError: a part or its images are missing, or the parts' classes differ.
+    """
+    parts = {name: root / name for name in names if (root / name).is_dir()}
     if "train" not in parts or len(parts) < 2:
         raise DataError(
             f"{call}: the folder must hold 'train' and one of 'val' and 'test', each with a folder a class",
             got=f"{root}: {', '.join(parts) or ('none of them' if root.is_dir() else 'no such folder')}",
-            fix="name the folder above 'train', as 'folder:PATH'",
+            fix=fix,
         )
     classes = _classes(call, parts["train"])
-    listings = {name: _list(call, part, classes) for name, part in parts.items()}
-    train = listings.pop("train")
-    own_validation = len(listings) == 2
-    kept, held = split(train.labels, validation=0 if own_validation else validation, seed=seed, limit=limit)
-    chosen = (
-        train.take(kept),
-        listings["val"] if own_validation else train.take(held),
-        listings["test" if "test" in listings else "val"],
-    )
-    check_memory(call, sum(len(listing.files) for listing in chosen), image_size)
-    learn, choose, report = (listing.decode(call, image_size) for listing in chosen)
-    return classes, learn, choose, report
+    return classes, {name: _list(call, part, classes) for name, part in parts.items()}
 
 
 def _classes(call: str, part: Path) -> tuple[str, ...]:
@@ -94,10 +113,10 @@ def _list(call: str, part: Path, classes: tuple[str, ...]) -> Listing:
             got=f"{part}: {len(odd)} in one of them only, such as {odd[0]!r}",
             fix="give both parts the same class folders",
         )
-    files: list[Path] = []
+    files: list[str] = []
     counts = []
     for name in classes:
-        images = sorted(file for file in (part / name).iterdir() if _is_image(file))
+        images = sorted(str(file) for file in (part / name).iterdir() if _is_image(file))
         if not images:
             raise DataError(
                 f"{call}: a class folder holds no image",

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from whatwhere.data.stream import Stream
 from whatwhere.errors import DataError
 
 __all__ = ["ImageSet", "Splits"]
@@ -84,20 +85,22 @@ class ImageSet:
 class Splits:
     """A data set cut into the part to learn from, the part to choose by and the part to report.
 
+    The parts are all in memory or all streams.
+
     Args:
         name: what `load` was asked for; of a folder, its absolute path.
         classes: the name of each label.
         train: what weights are fitted to.
         validation: what the best epoch and every setting are chosen by; empty when none was asked for.
         test: looked at once; no seed changes it.
-        mean: of each channel of the training images, with 255 as 1.
+        mean: of each channel of the training images, with 255 as 1; of a stream, of some of them.
         std: likewise, the population's standard deviation, at least one grey level.
     """
 
     name: str
     classes: tuple[str, ...]
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
+    train: ImageSet | Stream
+    validation: ImageSet | Stream
+    test: ImageSet | Stream
     mean: tuple[float, ...]
     std: tuple[float, ...]

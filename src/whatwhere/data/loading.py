@@ -8,13 +8,15 @@ from whatwhere.data.cifar import cifar10, cifar100
 from whatwhere.data.fashion_mnist import fashion_mnist
 from whatwhere.data.folder import folder
 from whatwhere.data.images import ImageSet, Splits
+from whatwhere.data.readers import Readers
 from whatwhere.data.split import brightness, split
+from whatwhere.data.streams import IMAGENET, streams
 from whatwhere.errors import DataError, closest
 
 __all__ = ["load", "names"]
 
 _PUBLISHED = {"cifar10": (cifar10, 32), "cifar100": (cifar100, 32), "fashion-mnist": (fashion_mnist, 28)}
-_FOLDER_SIZE = 224
+_FILES_SIZE = 224
 _SCENES_SIZE = 32
 _SCENES_POOL = (
     8_000,
@@ -24,8 +26,8 @@ _SCENES_TEST = (2_000, 1)
 
 
 def names() -> tuple[str, ...]:
-    """What `load` knows; ``folder`` also as ``folder:PATH``."""
-    return (*_PUBLISHED, "folder", "scenes")
+    """What `load` knows; ``folder`` and ``stream`` also as ``folder:PATH`` and ``stream:PATH``."""
+    return (*_PUBLISHED, "folder", "imagenet", "scenes", "stream")
 
 
 def load(
@@ -36,17 +38,24 @@ def load(
     seed: int = 0,
     limit: int | None = None,
     image_size: int | None = None,
+    workers: int | None = None,
 ) -> Splits:
-    """A data set in memory, its training images split in two by ``seed``, its test images as they are.
+    """A data set, its training images split in two by ``seed``, its test images as they are.
+
+    ``imagenet`` and ``stream`` are read while somebody trains, from a folder tree or from shards (`write_shards`, or
+    others' in the WebDataset form); all others are held in memory. ``imagenet`` is a stream with ImageNet's own mean
+    and standard deviation, tested with its ``val``.
 
     Args:
-        name: one of `names`, or ``folder:PATH``, which reads PATH and no ``root``.
-        root: the folder that holds the set's folder, and receives what is downloaded; for ``folder``, the folder of
-            ``train`` and ``val``. None is the environment variable WHATWHERE_DATA, or else ``~/.cache/whatwhere``.
+        name: one of `names`, or ``folder:PATH`` or ``stream:PATH``, which read PATH and no ``root``.
+        root: the folder that holds the set's folder, and receives what is downloaded; for ``folder`` and ``stream``,
+            the folder of ``train`` and ``val`` itself. None is the environment variable WHATWHERE_DATA, or else
+            ``~/.cache/whatwhere``.
         validation: share of the training images held back to choose by, in [0, 1), the same of every class.
         seed: of that split.
         limit: training images to keep, the same share of every class; validation and test are left whole.
-        image_size: rows and columns, for ``folder`` (224 if None) and ``scenes`` (32 if None) only.
+        image_size: rows and columns, for ``folder``, ``imagenet`` and ``stream`` (224 if None) and ``scenes`` (32).
+        workers: processes that decode a stream; 0 for none but this one, None for one fewer than there are CPUs.
 
     Raises:
         DataError: an unknown name, files missing, closed or not what they claim to be, a folder with more images than
@@ -54,6 +63,8 @@ def load(
     """
     base = Path(root or os.environ.get("WHATWHERE_DATA") or "~/.cache/whatwhere").expanduser()
     try:
+        if name == "imagenet" or _is(name, "stream"):
+            return _stream(name, base, validation, seed, limit, image_size, workers)
         return _load(name, base, validation, seed, limit, image_size)
     except OSError as error:
         raise DataError(
@@ -63,11 +74,20 @@ def load(
         ) from error
 
 
+def _is(name: str, kind: str) -> bool:
+    """Whether a name is KIND or KIND:PATH."""
+    return name == kind or (name.startswith(f"{kind}:") and name != f"{kind}:")
+
+
+def _named(name: str, base: Path) -> Path:
+    path = name.partition(":")[2]
+    return Path(path).expanduser() if path else base
+
+
 def _load(name: str, base: Path, validation: float, seed: int, limit: int | None, image_size: int | None) -> Splits:
-    kind, _, path = name.partition(":")
-    if kind == "folder" and (path or ":" not in name):
-        base = Path(path).expanduser() if path else base
-        size = _size(name, image_size, _FOLDER_SIZE)
+    if _is(name, "folder"):
+        base = _named(name, base)
+        size = _size(name, image_size, _FILES_SIZE)
         classes, train, held, test = folder(
             f"load({name!r})", base, validation=validation, seed=seed, limit=limit, image_size=size
         )
@@ -75,6 +95,38 @@ def _load(name: str, base: Path, validation: float, seed: int, limit: int | None
     classes, pool, test = _pool(name, base, image_size)
     kept, chosen = split(pool.labels, validation=validation, seed=seed, limit=limit)
     return _splits(name, classes, pool.take(kept), pool.take(chosen), test)
+
+
+def _stream(
+    name: str,
+    base: Path,
+    validation: float,
+    seed: int,
+    limit: int | None,
+    image_size: int | None,
+    workers: int | None,
+) -> Splits:
+    if workers is not None and workers < 0:
+        raise DataError(f"load({name!r}, workers={workers}): workers is a number of processes, 0 or more")
+    call, published = f"load({name!r})", name == "imagenet"
+    # resolved, for the readers' own folder is another
+    root = (base / name if published else _named(name, base)).resolve()
+    there = (
+        "put ImageNet's 'train' and 'val' there, as folders or as shards, or name the folder above 'imagenet' by root="
+    )
+    classes, train, held, test = streams(
+        call,
+        root,
+        cache=base,
+        validation=validation,
+        seed=seed,
+        limit=limit,
+        readers=Readers(call, _size(name, image_size, _FILES_SIZE), workers),
+        fix=there if published else "name the folder above 'train', or the one of the shards, as 'stream:PATH'",
+        names=("train", "val") if published else ("train", "val", "test"),
+    )
+    mean, std = IMAGENET if published else train.brightness()
+    return Splits(name if published else f"stream:{root}", classes, train, held, test, mean, std)
 
 
 def _pool(name: str, root: Path, image_size: int | None) -> tuple[tuple[str, ...], ImageSet, ImageSet]:
@@ -89,7 +141,7 @@ def _pool(name: str, root: Path, image_size: int | None) -> tuple[tuple[str, ...
         raise DataError(
             f"load({name!r}): no data set has this name",
             closest=closest(name, names()),
-            fix=f"one of {', '.join(names())}, or folder:PATH",
+            fix=f"one of {', '.join(names())}, folder:PATH or stream:PATH",
         )
     read, size = _PUBLISHED[name]
     if image_size not in (None, size):

@@ -1,11 +1,13 @@
 """Training and validation images drawn from one pool, and the brightness of the training images."""
 
+from typing import Protocol, Self, TypeVar
+
 import torch
 from torch import Tensor
 
 from whatwhere.errors import DataError
 
-__all__ = ["brightness", "split"]
+__all__ = ["Part", "assign", "brightness", "split"]
 
 _CHUNK = 4096
 
@@ -44,6 +46,43 @@ def split(labels: Tensor, *, validation: float, seed: int, limit: int | None = N
     order = _stratified(labels, seed)
     stop = count if limit is None else held + limit
     return order[held:stop].sort().values, order[:held].sort().values
+
+
+class Part(Protocol):
+    """Labelled images, in memory or not, of which some can be taken."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 (N,)."""
+
+    def take(self, indices: Tensor) -> Self:
+        """Those at ``indices``, int64 (M,)."""
+
+
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def assign(
+    parts: dict[str, AnyPart], *, validation: float, seed: int, limit: int | None
+) -> tuple[AnyPart, AnyPart, AnyPart]:
+    """What to learn from, choose by and report, of the parts ``train`` and ``val`` and, or, ``test`` of a set.
+
+    With ``test``, ``val`` is what is chosen by; without it, ``val`` is what is reported, and the images to choose by
+    are split from ``train``, as they are where there is no ``val``.
+
+    Args:
+        parts: by name.
+        validation: share of ``train``; without effect where ``val`` and ``test`` both exist.
+        seed: of the split.
+        limit: training images kept.
+
+    Raises:
+        DataError: as `split` does.
+    """
+    train, own = parts["train"], {"val", "test"} <= set(parts)
+    kept, held = split(train.labels, validation=0 if own else validation, seed=seed, limit=limit)
+    choose = parts["val"] if own else train.take(held)
+    return train.take(kept), choose, parts["test" if "test" in parts else "val"]
 
 
 def _stratified(labels: Tensor, seed: int) -> Tensor:
