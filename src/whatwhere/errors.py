@@ -3,7 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["AttachError", "DataError", "GateError", "HostError", "RunError", "WhatwhereError", "closest", "first_line"]
+__all__ = [
+    "AttachError",
+    "DataError",
+    "GateError",
+    "HostError",
+    "RunError",
+    "Stopped",
+    "WhatwhereError",
+    "closest",
+    "first_line",
+]
 
 
 def closest(name: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
@@ -67,3 +77,7 @@ class DataError(WhatwhereError, ValueError):
 
 class RunError(WhatwhereError, RuntimeError):
     """A training or an experiment that cannot start or go on."""
+
+
+class Stopped(RunError):
+    """A run that was asked to end, by SIGTERM or SIGUSR1, and did: nothing is lost, and the same call goes on."""

@@ -95,12 +95,22 @@ def test_code_is_refused_even_with_a_right_digest(path):
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize("content", [{"model": {}}, [1], {"format": 2}], ids=["no format", "a list", "a later format"])
+@pytest.mark.parametrize("content", [{"model": {}}, [1], {"format": 3}], ids=["no format", "a list", "a later format"])
 def test_another_format(path, content):
     path.write_bytes(sealed(content))
     with pytest.raises(RunError) as caught:
         load_checkpoint(path)
     assert str(caught.value) == f"train: '{path}' is no checkpoint that this version of whatwhere wrote\n{FIX}"
+
+
+def test_an_earlier_format(path):
+    path.write_bytes(sealed({"format": 1}))
+    with pytest.raises(RunError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == (
+        f"train: '{path}' was written by an earlier version of whatwhere, whose random numbers were others\n"
+        "  fix: finish the trial with that version, or delete it to train this trial from the start"
+    )
 
 
 def test_another_trial(path):

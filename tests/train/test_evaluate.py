@@ -8,7 +8,7 @@ from train.toy import toy_net, toy_set, toy_splits
 from whatwhere.data import normalise
 from whatwhere.errors import RunError
 from whatwhere.train import evaluate
-from whatwhere.train.tally import Tally
+from whatwhere.train.tally import Tally, hits
 
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels-last"])
@@ -52,15 +52,36 @@ def test_no_images():
     assert str(caught.value) == "evaluate: there is no image to look at in this part of 'toy'"
 
 
+def shown(tally, loss, logits, count):
+    labels = torch.ones(count, dtype=torch.int64)
+    tally.add(torch.tensor(loss), hits(torch.tensor([logits]).expand(count, 2), labels), count)
+
+
 def test_tally_weighs_batches_by_their_images_and_finds_the_first_bad_one():
     tally = Tally()
     assert tally.read() is None
-    right, wrong = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
-    tally.add(torch.tensor(1.0), right.expand(3, 2), torch.ones(3, dtype=torch.int64))
-    tally.add(torch.tensor(5.0), wrong, torch.ones(1, dtype=torch.int64))
+    right, wrong = (0.0, 1.0), (1.0, 0.0)
+    shown(tally, 1.0, right, 3)
+    shown(tally, 5.0, wrong, 1)
     assert tally.read() is None
     assert (tally.images, tally.loss, tally.accuracy) == (4, 2.0, 0.75)
-    tally.add(torch.tensor(1.0), right, torch.ones(1, dtype=torch.int64))
+    tally = Tally(state=tally.state())
+    assert (tally.images, tally.loss, tally.accuracy) == (4, 2.0, 0.75)
+    shown(tally, 1.0, right, 1)
     for _ in range(2):
-        tally.add(torch.tensor(torch.inf), right, torch.ones(1, dtype=torch.int64))
+        shown(tally, torch.inf, right, 1)
     assert tally.read() == (4, torch.inf)
+
+
+def test_a_label_among_the_five_highest():
+    logits = torch.arange(10.0).repeat(3, 1)
+    labels = torch.tensor([9, 5, 4])
+    assert [hits(logits, labels, among).item() for among in (1, 4, 5, 6, 99)] == [1, 1, 2, 3, 3]
+
+
+def test_top5_of_a_network():
+    splits, model = toy_splits(), toy_net()
+    with torch.no_grad():
+        logits = model.eval()(normalise(splits.test.images, splits.mean, splits.std))
+    expected = hits(logits, splits.test.labels, among=5).item() / len(splits.test)
+    assert evaluate(model, splits.test, splits, batch_size=7).top5 == expected

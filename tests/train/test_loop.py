@@ -12,7 +12,7 @@ from train.toy import RECIPE, read_epochs, toy_net, toy_set, toy_splits
 
 from whatwhere.data import ImageSet
 from whatwhere.errors import RunError
-from whatwhere.train import Evaluation, loop, train
+from whatwhere.train import Evaluation, train, trial
 
 
 def weights_of(folder):
@@ -43,6 +43,7 @@ def test_learns_and_writes_down(tmp_path):
     assert done.images_per_second == pytest.approx(4 * 72 / done.train_seconds)
     assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {
         "metrics.jsonl",
+        "metrics.csv",
         "checkpoint.pt",
         "best.safetensors",
     }
@@ -165,8 +166,8 @@ def test_the_test_images_are_looked_at_once(tmp_path, monkeypatch):
         seen.append("test" if torch.equal(images.labels, splits.test.labels) else "validation")
         return evaluate(model, images, *args, **kwargs)
 
-    evaluate = loop.evaluate
-    monkeypatch.setattr(loop, "evaluate", spy)
+    evaluate = trial.evaluate
+    monkeypatch.setattr(trial, "evaluate", spy)
     first = train(toy_net(), splits, RECIPE, seed=0, folder=tmp_path)
     assert seen == ["validation"] * 4 + ["test"]
     seen.clear()
@@ -186,42 +187,45 @@ def test_evaluation_needs_no_more_memory_than_training(tmp_path, batch_size, eva
 
 def test_however_large_the_batch_no_more_than_500_images_are_evaluated_at_once(tmp_path, monkeypatch):
     sizes = []
-    monkeypatch.setattr(loop, "evaluate", lambda *_, batch_size, **__: sizes.append(batch_size) or Evaluation(1.0, 0.5))
+    monkeypatch.setattr(
+        trial, "evaluate", lambda *_, batch_size, **__: sizes.append(batch_size) or Evaluation(1.0, 0.5, 0.5)
+    )
     train(toy_net(), toy_splits(), replace(RECIPE, epochs=1, batch_size=400), seed=0, folder=tmp_path)
     assert sizes == [500, 500]
 
 
 class Hungry(nn.Module):
-    """A network that finds no memory from its n-th step on, in training or in evaluation."""
+    """A network that finds no memory for more than ``most`` images, from its n-th step on."""
 
-    def __init__(self, step, training):
+    def __init__(self, step, training, most):
         super().__init__()
-        self.net, self.step, self.when, self.steps = toy_net(), step, training, 0
+        self.net, self.step, self.when, self.most, self.steps = toy_net(), step, training, most, 0
 
     def forward(self, images):
         self.steps += self.training == self.when
-        if self.training == self.when and self.steps >= self.step:
+        if self.training == self.when and self.steps >= self.step and len(images) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd more.")
         return self.net(images)
 
 
 @pytest.mark.parametrize(
-    ("step", "training", "where"),
+    ("step", "training", "most", "where", "fix"),
     [
-        (1, True, "at epoch 1, batch of 16"),
-        (6, True, "at epoch 2, batch of 16"),
-        (1, False, "at epoch 1, batch of 16"),
-        (9, False, "at the test images, batch of 16"),
+        (1, True, 8, "at epoch 1, batch of 16", "accumulate=2 for the same step in smaller parts or batch_size=8"),
+        (6, True, 5, "at epoch 2, batch of 16", "accumulate=4 for the same step in smaller parts or batch_size=4"),
+        (6, True, 1, "at epoch 2, batch of 16", "a smaller network or smaller images"),
+        (1, False, 8, "at epoch 1, batch of 16", "a smaller batch_size"),
+        (9, False, 8, "at the test images, batch of 16", "a smaller batch_size"),
     ],
-    ids=["first step", "second epoch", "validation", "test"],
+    ids=["first step", "second epoch", "not even two", "validation", "test"],
 )
-def test_out_of_memory(tmp_path, step, training, where):
+def test_out_of_memory(tmp_path, step, training, most, where, fix):
     with pytest.raises(RunError) as caught:
-        train(Hungry(step, training), toy_splits(), RECIPE, seed=0, folder=tmp_path)
+        train(Hungry(step, training, most), toy_splits(), RECIPE, seed=0, folder=tmp_path)
     assert str(caught.value) == (
         f"train: out of memory {where}\n"
         "  got: CUDA out of memory. Tried to allocate 2 GiB.\n"
-        "  fix: a smaller batch_size; finished epochs stay"
+        f"  fix: {fix}; finished epochs stay"
     )
 
 

@@ -1,6 +1,7 @@
 """Lines of metrics.jsonl, there and back, and whole files or none."""
 
 import errno
+import json
 import os
 from dataclasses import replace
 
@@ -18,14 +19,33 @@ AGAIN = "then make the same call again; it goes on from the last finished epoch"
 
 def test_there_and_back(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    second = replace(EPOCH, epoch=2, lr=1 / 3)
-    write_epochs(path, [EPOCH])
-    append_epoch(path, second)
+    second = replace(EPOCH, epoch=2, lr=1 / 3, waiting=0.25, peak_bytes=5)
+    write_epochs(tmp_path, [EPOCH])
+    append_epoch(tmp_path, second)
     assert read_epochs(path) == [EPOCH, second]
     with open(path, "a") as file:
         file.write('{"epoch": 3, "l')
-    write_epochs(path, [EPOCH])
+    write_epochs(tmp_path, [EPOCH])
     assert read_epochs(path) == [EPOCH]
+
+
+def test_a_table_for_spreadsheets(tmp_path):
+    write_epochs(tmp_path, [EPOCH])
+    append_epoch(tmp_path, replace(EPOCH, epoch=2, lr=1 / 3, waiting=0.25, peak_bytes=5))
+    assert (tmp_path / "metrics.csv").read_text() == (
+        "epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds,images_per_second,"
+        "waiting,peak_bytes\n"
+        "1,0.1,0.7,0.5,0.6,0.55,2.0,100.0,,\n"
+        "2,0.3333333333333333,0.7,0.5,0.6,0.55,2.0,100.0,0.25,5\n"
+    )
+
+
+def test_lines_of_earlier_versions_can_be_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    names = ("epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
+    path.write_text(json.dumps(dict.fromkeys((*names, "images_per_second"), 1)) + "\n")
+    (one,) = read_epochs(path)
+    assert (one.waiting, one.peak_bytes) == (None, None)
 
 
 def test_the_first_of_the_best():

@@ -27,6 +27,15 @@ def test_only_matrices_decay():
     ]
 
 
+def test_or_everything_decays():
+    model = toy_net()
+    (group,) = weight_groups(model, 0.01, decay_norms=True)
+    assert [id(weight) for weight in group["params"]] == [id(weight) for weight in model.parameters()]
+    assert group["weight_decay"] == 0.01
+    built = build_optimiser(model, Recipe(decay_norms=True))
+    assert [group["weight_decay"] for group in built.param_groups] == [5e-4]
+
+
 def test_frozen_weights_are_left_out():
     model = toy_net()
     model.requires_grad_(False)

@@ -39,6 +39,17 @@ from whatwhere.train import Recipe
         ({"padding": -1}, "Recipe(padding=-1): padding is a whole number of pixels, 0 or more"),
         ({"flip": "no"}, "Recipe(flip='no'): flip is True or False"),
         ({"clip_norm": 0}, "Recipe(clip_norm=0): clip_norm is None or a number above 0"),
+        ({"accumulate": 0}, "Recipe(accumulate=0): accumulate is a whole number, 1 or more"),
+        ({"ema": 1}, "Recipe(ema=1): ema is None or a number between 0 and 1"),
+        ({"compile": 1}, "Recipe(compile=1): compile is True or False"),
+        ({"graphs": None}, "Recipe(graphs=None): graphs is True or False"),
+        ({"deterministic": "no"}, "Recipe(deterministic='no'): deterministic is True or False"),
+        ({"sync_norm": 0}, "Recipe(sync_norm=0): sync_norm is True or False"),
+        ({"decay_norms": 2}, "Recipe(decay_norms=2): decay_norms is True or False"),
+        (
+            {"graphs": True},
+            "Recipe(graphs=True, compile=False): CUDA graphs are recorded by the compiler\n  fix: compile=True too",
+        ),
         (
             {"optimiser": "sdg"},
             "Recipe(optimiser='sdg'): no such optimiser\n  closest: 'sgd'\n  fix: optimiser is 'sgd' or 'adamw'",

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from train.toy import SLOW, read_epochs, toy_net, toy_splits
 
-from whatwhere.train import loop as loop_module
-from whatwhere.train import train
+from whatwhere.train import train, trial
 
-FILES = ["best.safetensors", "checkpoint.pt", "metrics.jsonl"]
+FILES = ["best.safetensors", "checkpoint.pt", "metrics.csv", "metrics.jsonl"]
+TIMES = ("seconds", "images_per_second", "waiting", "peak_bytes")
 
 
 def run(folder, **kwargs):
@@ -24,17 +24,13 @@ def run(folder, **kwargs):
 
 
 def timeless(folder):
-    return [
-        {k: v for k, v in asdict(one).items() if k not in ("seconds", "images_per_second")}
-        for one in read_epochs(folder / "metrics.jsonl")
-    ]
+    return [{k: v for k, v in asdict(one).items() if k not in TIMES} for one in read_epochs(folder / "metrics.jsonl")]
 
 
 def flat(value):
     """Every tensor and plain value of a nested checkpoint, in order; times left out."""
     if isinstance(value, dict):
-        skipped = ("seconds", "images_per_second")
-        return [leaf for name, inner in value.items() if name not in skipped for leaf in (name, *flat(inner))]
+        return [leaf for name, inner in value.items() if name not in TIMES for leaf in (name, *flat(inner))]
     if isinstance(value, list | tuple):
         return [leaf for inner in value for leaf in flat(inner)]
     return [value]
@@ -92,13 +88,13 @@ def test_cut_off_around_every_rename(tmp_path, monkeypatch, whole, occasion):
 
 
 def test_cut_off_in_the_middle_of_a_metrics_line(tmp_path, monkeypatch, whole):
-    def torn(path, one):
-        with open(path, "a") as file:
+    def torn(folder, one):
+        with open(folder / "metrics.jsonl", "a") as file:
             file.write('{"epoch": 2, "lr"')
         raise Killed
 
     with pytest.raises(Killed):
-        run(tmp_path, on_epoch=lambda one: monkeypatch.setattr(loop_module, "append_epoch", torn))
+        run(tmp_path, on_epoch=lambda one: monkeypatch.setattr(trial, "append_epoch", torn))
     monkeypatch.undo()
     run(tmp_path)
     assert_same_end(tmp_path, whole[0])

@@ -4,7 +4,7 @@ import hashlib
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,15 @@ __all__ = [
 
 _TAG = b"sha256:"
 _TAG_LENGTH = len(_TAG) + 64
-_FORMAT = 1
+_FORMAT = 2
+_EARLIER = 1
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial after its last finished epoch.
+    """A trial after its last finished epoch, or where it was asked to stop in the next one.
+
+    There are no random numbers in it: all chance is drawn from the trial's seed, the epoch and the step.
 
     Args:
         model: the network's state dict; likewise ``optimiser``, and ``scaler`` (empty when there is none).
@@ -40,7 +43,12 @@ class Checkpoint:
         scaler: likewise.
         history: its epochs.
         trial: what makes it this trial: the recipe's fields, the seed and the data's name and sizes.
-        best_digest: SHA-256 of the ``best.safetensors`` that belongs to it.
+        best_digest: SHA-256 of the ``best.safetensors`` that belongs to it, ``""`` before there is one.
+        average: the moving average of the weights, empty when there is none.
+        step: steps taken of the epoch after the last finished one; the next fields are about those.
+        tally: their losses and right answers.
+        seconds: what they took.
+        waiting: seconds of these in which images were waited for.
     """
 
     model: dict[str, Tensor]
@@ -49,6 +57,11 @@ class Checkpoint:
     history: tuple[Epoch, ...]
     trial: dict[str, Any]
     best_digest: str
+    average: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    tally: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    waiting: float = 0.0
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -60,7 +73,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: the system refuses; the old checkpoint stays.
     """
-    content = {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
+    content = {each.name: getattr(checkpoint, each.name) for each in fields(Checkpoint)}
     content["history"] = [asdict(one) for one in checkpoint.history]
     content["format"] = _FORMAT
     buffer = io.BytesIO()
@@ -94,7 +107,13 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             f"train: '{path}' holds more than tensors and plain values, which could run code; it was not loaded",
             fix=f"do not trust where it came from; {fix}",
         ) from error
-    if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+    number = content.pop("format", None) if isinstance(content, dict) else None
+    if number == _EARLIER:
+        raise RunError(
+            f"train: '{path}' was written by an earlier version of whatwhere, whose random numbers were others",
+            fix=f"finish the trial with that version, or {fix}",
+        )
+    if number != _FORMAT:
         raise RunError(f"train: '{path}' is no checkpoint that this version of whatwhere wrote", fix=fix)
     history = tuple(Epoch(**one) for one in content.pop("history"))
     return Checkpoint(history=history, **content)

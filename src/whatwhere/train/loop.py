@@ -1,66 +1,36 @@
 """Training one network once: epochs, validation, checkpoints, and one look at the test images."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
-from whatwhere.data import Augment, ImageSet, Splits, batches
-from whatwhere.errors import RunError, first_line
-from whatwhere.train.checkpoint import (
-    Checkpoint,
-    check_network,
-    check_trial,
-    load_checkpoint,
-    load_weights,
-    pack_weights,
-    save_checkpoint,
-)
+from whatwhere.data import ImageSet, Splits
+from whatwhere.errors import RunError, Stopped
 from whatwhere.train.engine import engine
-from whatwhere.train.evaluate import Evaluation, check_logits, evaluate, network_input
-from whatwhere.train.files import make_folder, settle, sweep, write_atomically
-from whatwhere.train.metrics import Epoch, append_epoch, best_of, write_epochs
-from whatwhere.train.optimiser import build_optimiser
+from whatwhere.train.feeding import Batch, Feed, check_batch, next_batch
+from whatwhere.train.files import make_folder
+from whatwhere.train.loggers import check_loggers, logging
+from whatwhere.train.memory import SMALLER, out_of_memory, peak_bytes, smaller_batch
+from whatwhere.train.metrics import Epoch
 from whatwhere.train.progress import ProgressLine
+from whatwhere.train.ranks import Ranks
 from whatwhere.train.recipe import Recipe
-from whatwhere.train.tally import Tally
+from whatwhere.train.seeds import seed_of
+from whatwhere.train.signals import StopRequest, stop_requests
+from whatwhere.train.step import Stepper
+from whatwhere.train.sync_norm import synchronised
+from whatwhere.train.trial import Trained, Trial
 
-__all__ = ["Trained", "train"]
+__all__ = ["train"]
 
 _STEPS_BETWEEN_LOOKS = 20
-_EVALUATED = 500
-_SMALLER = "a smaller batch_size; finished epochs stay"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What came of a trial.
-
-    Args:
-        test_accuracy: fraction of the test images right, by the weights of the best epoch; likewise ``test_loss``.
-        test_loss: mean cross-entropy.
-        best_epoch: the first of highest validation accuracy, from 1.
-        validation_accuracy: of that epoch.
-        epochs: trained.
-        train_seconds: of all epochs, evaluation and writing not counted, interruptions neither.
-        images_per_second: training images by those seconds.
-    """
-
-    test_accuracy: float
-    test_loss: float
-    best_epoch: int
-    validation_accuracy: float
-    epochs: int
-    train_seconds: float
-    images_per_second: float
+_STEPS_BETWEEN_AGREEMENTS = 5
 
 
 def train(
@@ -72,215 +42,191 @@ def train(
     folder: Path,
     on_epoch: Callable[[Epoch], None] | None = None,
     progress: bool = True,
+    loggers: Sequence[str] = (),
 ) -> Trained:
     """Trains ``model`` in place, or goes on where an earlier, broken-off call of the same trial stopped.
 
-    ``folder`` gets ``metrics.jsonl`` (a line an epoch), ``checkpoint.pt`` (after each epoch) and ``best.safetensors``
-    (the weights of the epoch that did best on the validation images). Killed at any moment, the same call ends where
-    the uninterrupted one would have: on a CPU with as many threads, bit for bit. All chance comes from ``seed`` and the
-    epoch's number; the caller's random numbers are left as they were.
+    ``folder`` gets ``metrics.jsonl`` and ``metrics.csv`` (a line an epoch), ``checkpoint.pt`` (after each epoch) and
+    ``best.safetensors`` (the weights of the epoch that did best on the validation images). Killed at any moment, the
+    same call ends where the uninterrupted one would have: on a CPU with as many threads, bit for bit. All chance comes
+    from ``seed``, the epoch and the step; the caller's random numbers are left as they were.
+
+    SIGTERM and SIGUSR1 (which schedulers send ahead of time) end the step that is being taken, write a checkpoint in
+    the middle of the epoch and raise `Stopped`.
+
+    Several processes, started by torchrun or the like, train one trial together when each makes this call: they share
+    every batch and every evaluation. The same images are seen and, with ``sync_norm``, the same numbers come out but
+    for rounding, whatever their number, which may be another one after each stop. Only the first writes files.
 
     Args:
         model: initialised by the caller, the same way for each call. Left in eval mode with the best epoch's weights,
             on the device that Accelerate chose (``ACCELERATE_USE_CPU=1`` for the CPU).
-        splits: the images, moved to that device as bytes.
+        splits: the images; sets are moved to that device as bytes, streams are read as they are needed.
         recipe: how to train. An epoch's last batch may be short; one of a single image is left out.
         seed: of the order of the images, their augmentation and the network's own chance (dropout).
-        folder: of this trial alone; made when missing.
-        on_epoch: called after each epoch trained in this call, its checkpoint written.
+        folder: of this trial alone, shared by its processes; made when missing.
+        on_epoch: called in the first process after each epoch trained in this call, its checkpoint written.
         progress: a line on stderr, when that is a terminal.
+        loggers: where else to show the epochs: ``"tensorboard"``, ``"wandb"``.
 
     Raises:
+        Stopped: a signal asked for it; the same call goes on from there.
         RunError: the folder holds another trial or a damaged checkpoint or cannot be written; the loss became nan or
-            infinite (the last good checkpoint stays); the device's memory does not hold a batch; the network does not
-            fit the data; a part of the data is empty; the machine cannot do the recipe's precision.
+            infinite (the last good checkpoint stays); the device's memory does not hold a batch (what would fit is
+            found out and named); the network does not fit the data; a part of the data is empty; the processes cannot
+            share the batch, or one of them ended; a process that reads images was killed; the machine cannot do what
+            the recipe asks for; a logger is unknown or not installed.
     """
     for part in ("train", "validation", "test"):
         if len(getattr(splits, part)) == 0:
             raise RunError(
                 f"train: '{splits.name}' has no {part} images", fix="load it with enough images for each part"
             )
-    folder = Path(folder)
-    make_folder(folder)
-    with engine(recipe.precision) as accelerator, _own_chance(accelerator.device):
-        trial = _Trial(model, splits, recipe, seed, folder, accelerator)
-        trial.resume()
-        with ProgressLine(folder.name, recipe.epochs, trial.steps, done=len(trial.history), shown=progress) as line:
-            while len(trial.history) < recipe.epochs:
-                with _memory(f"at epoch {len(trial.history) + 1}, batch of {recipe.batch_size}", _SMALLER):
-                    done = trial.run_epoch(line)
-                trial.keep(done)
-                if on_epoch is not None:
-                    on_epoch(done)
-        with _memory(f"at the test images, batch of {recipe.batch_size}", _SMALLER):
-            return trial.finish()
+    check_loggers(loggers)
+    with engine(recipe) as accelerator, stop_requests() as request:
+        device = accelerator.device
+        ranks = Ranks(accelerator.process_index, accelerator.num_processes, device)
+        check_batch(recipe, ranks)
+        folder = Path(folder)
+        chance = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+        with ranks.together(), chance:
+            ranks.alone(lambda: make_folder(folder))
+            trial = Trial(model, splits, recipe, seed, folder, accelerator, ranks)
+            trial.resume()
+            if len(trial.history) < recipe.epochs:
+                run = _Run(trial, accelerator, request)
+                with out_of_memory(run.words):
+                    run.go(on_epoch, progress, loggers, folder)
+            with out_of_memory(lambda: (f"at the test images, batch of {recipe.batch_size}", SMALLER)):
+                trained = trial.finish()
+            if ranks.any(bool(request.name)):
+                fix = "the same call gives the result"
+                raise Stopped(f"train: stopped by {request.name or _ELSEWHERE} after the last epoch", fix=fix)
+    return trained
 
 
-@contextmanager
-def _own_chance(device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+_ELSEWHERE = "a signal to another process"
 
 
-@contextmanager
-def _memory(where: str, fix: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise RunError(f"train: out of memory {where}", got=first_line(error), fix=fix) from error
+class _Run:
+    """The epochs that are left of a trial."""
 
+    def __init__(self, trial: Trial, accelerator: Any, request: StopRequest) -> None:
+        self._trial, self._request, self._device = trial, request, accelerator.device
+        self._recipe, self._ranks, self._splits = trial.recipe, trial.ranks, trial.splits
+        name, kind = self._splits.name, self._device.type
+        with out_of_memory(lambda: (f"at moving the images of '{name}' to the {kind}", "fewer (limit=)")):
+            self._feed = Feed(self._splits.train, self._recipe, trial.seed, self._ranks, self._device)
+            kept = isinstance(self._splits.validation, ImageSet)
+            self._validation: Any = self._splits.validation.to(self._device) if kept else self._splits.validation
+        self._stepper = Stepper(trial.model, trial.optimiser, self._splits, self._recipe, self._ranks, accelerator)
+        self._epoch, self._training = len(trial.history) + 1, True
 
-def _seed_of(purpose: str, seed: int, epoch: int) -> int:
-    digest = hashlib.blake2b(f"{purpose} {seed} {epoch}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    def words(self) -> tuple[str, str]:
+        """Where it is, and what to do if memory ends there."""
+        where = f"at epoch {self._epoch}, batch of {self._recipe.batch_size}"
+        if not self._training:
+            return where, SMALLER
+        return where, smaller_batch(self._recipe, self._ranks.world, self._stepper.rehearse)
 
-
-class _Trial:
-    """One trial in its folder. `keep` is the moment at which an epoch becomes part of it."""
-
-    def __init__(
-        self, model: nn.Module, splits: Splits, recipe: Recipe, seed: int, folder: Path, accelerator: Any
+    def go(
+        self, on_epoch: Callable[[Epoch], None] | None, progress: bool, loggers: Sequence[str], folder: Path
     ) -> None:
-        self.splits, self.recipe, self.seed, self.accelerator = splits, recipe, seed, accelerator
-        # moved here and not by accelerator.prepare, which would leave an autocasting forward on the caller's model
-        model.to(accelerator.device)
-        if recipe.channels_last:
-            model.to(memory_format=torch.channels_last)
-        self.model = model
-        self.optimiser = accelerator.prepare_optimizer(build_optimiser(model, recipe))
-        with _memory(f"at moving the images of '{splits.name}' to the {accelerator.device.type}", "fewer (limit=)"):
-            self.train_images = splits.train.to(accelerator.device)
-            self.validation_images = splits.validation.to(accelerator.device)
-        count, size = len(splits.train), recipe.batch_size
-        # a last batch of one image would stop a batch norm over (B, C), which has no variance to divide by
-        self.used = count - 1 if count > size > 1 and count % size == 1 else count
-        self.steps = math.ceil(self.used / size)
-        self.history: tuple[Epoch, ...] = ()
-        self.best_digest = ""
-        self.metrics_path = folder / "metrics.jsonl"
-        self.checkpoint_path = folder / "checkpoint.pt"
-        self.best_path = folder / "best.safetensors"
+        """Trains, validates and keeps one epoch after another."""
+        trial, recipe, first, done = self._trial, self._recipe, self._ranks.first, len(self._trial.history)
+        with (
+            synchronised(trial.model, self._ranks, self._device) if recipe.sync_norm else nullcontext(),
+            logging(loggers if first else (), folder, recipe, trial.seed, done) as log,
+            ProgressLine(folder.name, recipe.epochs, self._feed.steps, done=done, shown=progress and first) as line,
+        ):
+            self._stepper.prepare()
+            for self._epoch in range(done + 1, recipe.epochs + 1):
+                self._training = True
+                peak_bytes(self._device)  # counted anew from here
+                self._train(line)
+                self._training = False
+                finished = self._validate(peak_bytes(self._device))
+                trial.keep(finished)
+                if first:
+                    log(finished)
+                    if on_epoch is not None:
+                        on_epoch(finished)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        sizes = {f"{part}_images": len(getattr(self.splits, part)) for part in ("train", "validation", "test")}
-        return {**asdict(self.recipe), "seed": self.seed, "data": self.splits.name, **sizes}
+    def _train(self, line: ProgressLine) -> None:
+        """The steps that are left of the epoch."""
+        trial, position, tally, steps = self._trial, self._trial.position, self._trial.position.tally, self._feed.steps
+        trial.model.train()
+        start = time.perf_counter() - position.seconds
+        batches = self._feed.epoch(self._epoch, first_step=position.step)
+        for step in range(position.step + 1, steps + 1):
+            batch = self._next(batches, step, start)
+            seed = seed_of("network", trial.seed, self._epoch, step, self._ranks.rank)
+            self._stepper.take(batch, lr=self._lr(step), seed=seed, tally=tally)
+            trial.after_step()
+            position.step = step
+            stopping = self._stopping(step)
+            if stopping or step == steps or step % _STEPS_BETWEEN_LOOKS == 0:
+                self._look()
+                position.seconds = time.perf_counter() - start
+                speed = tally.images / position.seconds
+                line.show(self._epoch, step, loss=tally.loss, accuracy=tally.accuracy, speed=speed)
+            if stopping:
+                self._stop()
 
-    def resume(self) -> None:
-        """Takes up the checkpoint, if there is one, and makes the other files agree with it."""
-        for path in (self.metrics_path, self.checkpoint_path, self.best_path):
-            sweep(path)
-        found = load_checkpoint(self.checkpoint_path)
-        if found is not None:
-            check_trial(self.checkpoint_path, self.identity, found.trial)
-            check_network(self.checkpoint_path, self.model.state_dict(), found.model)
-            self.model.load_state_dict(found.model)
-            self.optimiser.load_state_dict(found.optimiser)
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.load_state_dict(found.scaler)
-            self.history, self.best_digest = found.history, found.best_digest
-            if best_of(self.history) == self.history[-1]:  # killed before the weights were written, perhaps
-                settle(self.best_path, pack_weights(found.model))
-        write_epochs(self.metrics_path, self.history)
+    def _next(self, batches: Iterator[Batch], step: int, start: float) -> Batch:
+        """The batch of ``step``, and the time that it was waited for."""
+        position, asked = self._trial.position, time.perf_counter()
+        try:
+            return next_batch(batches, self._splits.name, f"epoch {self._epoch}, step {step} of {self._feed.steps}")
+        except RunError:
+            if self._request.name and self._ranks.world == 1:  # the signal went to the processes that read images too
+                self._look()
+                position.seconds = asked - start
+                self._stop()
+            raise
+        finally:
+            position.waiting += time.perf_counter() - asked
 
-    def run_epoch(self, line: ProgressLine) -> Epoch:
-        """Trains and validates; what is on the disk stays as it is."""
-        epoch = len(self.history) + 1
-        torch.manual_seed(_seed_of("network", self.seed, epoch))
-        generator = torch.Generator().manual_seed(_seed_of("images", self.seed, epoch))
-        self.model.train()
-        tally = Tally()
-        start = time.perf_counter()
-        for step, (images, labels) in enumerate(self._batches(generator), start=1):
-            lr = self.recipe.lr_at((epoch - 1 + (step - 0.5) / self.steps) / self.recipe.epochs)
-            self._step(images, labels, lr, tally)
-            if step % _STEPS_BETWEEN_LOOKS == 0:
-                self._look(tally, epoch)
-                speed = tally.images / (time.perf_counter() - start)
-                line.show(epoch, step, loss=tally.loss, accuracy=tally.accuracy, speed=speed)
-        self._look(tally, epoch)
-        seconds = time.perf_counter() - start
-        speed = tally.images / seconds
-        line.show(epoch, self.steps, loss=tally.loss, accuracy=tally.accuracy, speed=speed)
-        validation = self._evaluate(self.validation_images)
-        if not math.isfinite(validation.loss):
-            raise _diverged(f"train: the validation loss became {validation.loss} after epoch {epoch}")
-        return Epoch(epoch, lr, tally.loss, tally.accuracy, validation.loss, validation.accuracy, seconds, speed)
+    def _lr(self, step: int) -> float:
+        return self._recipe.lr_at((self._epoch - 1 + (step - 0.5) / self._feed.steps) / self._recipe.epochs)
 
-    def _batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.recipe.batch_size
-        order = torch.randperm(len(self.train_images), generator=generator)[: self.used]
-        augment = Augment(self.recipe.padding, self.recipe.flip)
-        for images, labels in batches(self.train_images, size, order=order):
-            yield augment(images, generator), labels
-
-    def _step(self, images: Tensor, labels: Tensor, lr: float, tally: Tally) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.zero_grad(set_to_none=True)
-        with self.accelerator.autocast():
-            logits = self.model(network_input(images, self.splits, channels_last=self.recipe.channels_last))
-        check_logits(logits, self.splits)
-        logits = logits.float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        self.accelerator.backward(loss)
-        if self.recipe.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.optimiser.step()
-        tally.add(loss, logits, labels)
-
-    def _look(self, tally: Tally, epoch: int) -> None:
-        bad = tally.read()
+    def _look(self) -> None:
+        bad = self._trial.position.tally.read()
         if bad is not None:
-            raise _diverged(f"train: the loss became {bad[1]} at epoch {epoch}, step {bad[0]}")
+            raise _diverged(f"train: the loss became {bad[1]} at epoch {self._epoch}, step {bad[0]}")
 
-    def _evaluate(self, images: ImageSet) -> Evaluation:
-        with self.accelerator.autocast():
-            return evaluate(
-                self.model,
-                images,
-                self.splits,
-                channels_last=self.recipe.channels_last,
-                batch_size=min(_EVALUATED, 2 * self.recipe.batch_size),  # memory that trains a batch evaluates two
-            )
+    def _stopping(self, step: int) -> bool:
+        """Whether a signal came to one of the processes; several ask each other only now and then."""
+        if self._ranks.world == 1:
+            return bool(self._request.name)
+        due = step % _STEPS_BETWEEN_AGREEMENTS == 0 or step == self._feed.steps
+        return due and self._ranks.any(bool(self._request.name))
 
-    def keep(self, done: Epoch) -> None:
-        """Writes the epoch down; the checkpoint decides, and `resume` mends the other two files by it."""
-        history = (*self.history, done)
-        state = self.model.state_dict()
-        is_best = best_of(history) == done
-        weights = pack_weights(state) if is_best else b""
-        digest = hashlib.sha256(weights).hexdigest() if is_best else self.best_digest
-        scaler = self.accelerator.scaler
-        checkpoint = Checkpoint(
-            model=dict(state),
-            optimiser=self.optimiser.state_dict(),
-            scaler={} if scaler is None else scaler.state_dict(),
-            history=history,
-            trial=self.identity,
-            best_digest=digest,
+    def _stop(self) -> None:
+        self._trial.keep_position()
+        raise Stopped(
+            f"train: stopped by {self._request.name or _ELSEWHERE} at epoch {self._epoch}, "
+            f"after step {self._trial.position.step} of {self._feed.steps}",
+            fix="the same call goes on from there",
         )
-        append_epoch(self.metrics_path, done)
-        save_checkpoint(self.checkpoint_path, checkpoint)
-        if is_best:
-            write_atomically(self.best_path, weights)
-        self.history, self.best_digest = history, digest
 
-    def finish(self) -> Trained:
-        """Takes the best epoch's weights to the test images."""
-        self.model.load_state_dict(load_weights(self.best_path, self.best_digest))
-        test = self._evaluate(self.splits.test.to(self.accelerator.device))
-        best = best_of(self.history)
-        seconds = math.fsum(one.seconds for one in self.history)
-        images = math.fsum(one.seconds * one.images_per_second for one in self.history)
-        return Trained(
-            test_accuracy=test.accuracy,
-            test_loss=test.loss,
-            best_epoch=best.epoch,
-            validation_accuracy=best.validation_accuracy,
-            epochs=len(self.history),
-            train_seconds=seconds,
-            images_per_second=images / seconds,
+    def _validate(self, peak: int | None) -> Epoch:
+        """The epoch with what the validation images say of it."""
+        position, tally = self._trial.position, self._trial.position.tally
+        found = self._trial.evaluate(self._validation)
+        if not math.isfinite(found.loss):
+            raise _diverged(f"train: the validation loss became {found.loss} after epoch {self._epoch}")
+        return Epoch(
+            epoch=self._epoch,
+            lr=self._lr(self._feed.steps),
+            train_loss=tally.loss,
+            train_accuracy=tally.accuracy,
+            validation_loss=found.loss,
+            validation_accuracy=found.accuracy,
+            seconds=position.seconds,
+            images_per_second=tally.images / position.seconds,
+            waiting=position.waiting / position.seconds,
+            peak_bytes=peak,
         )
 
 

@@ -1,14 +1,17 @@
-"""What is known of each epoch, and the lines of ``metrics.jsonl`` that say it."""
+"""What is known of each epoch, and the lines of ``metrics.jsonl`` and ``metrics.csv`` that say it."""
 
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from whatwhere.train.files import settle, written
 
-__all__ = ["Epoch", "append_epoch", "best_of", "write_epochs"]
+__all__ = ["LINES", "ROWS", "Epoch", "append_epoch", "best_of", "write_epochs"]
+
+LINES = "metrics.jsonl"
+ROWS = "metrics.csv"
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,11 @@ class Epoch:
         train_accuracy: likewise.
         validation_loss: mean cross-entropy after the epoch, in eval mode; likewise ``validation_accuracy``.
         validation_accuracy: likewise.
-        seconds: of training; evaluation and writing are not in it.
-        images_per_second: training images by ``seconds``.
+        seconds: of training; evaluation, writing and compiling are not in it.
+        images_per_second: training images, of all processes, by ``seconds``.
+        waiting: the fraction of ``seconds`` that the step waited for its images; None in files of earlier versions.
+        peak_bytes: the most memory in use, on a GPU by tensors during the epoch, on a CPU by the process since it
+            began; of the first process. None where it is not known.
     """
 
     epoch: int
@@ -34,6 +40,8 @@ class Epoch:
     validation_accuracy: float
     seconds: float
     images_per_second: float
+    waiting: float | None = None
+    peak_bytes: int | None = None
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch:
@@ -45,22 +53,31 @@ def _line(one: Epoch) -> bytes:
     return json.dumps(asdict(one), allow_nan=False).encode() + b"\n"
 
 
-def append_epoch(path: Path, one: Epoch) -> None:
-    """Adds one line and has it on the disk before returning.
+_HEADER = ",".join(field.name for field in fields(Epoch)).encode() + b"\n"
+
+
+def _row(one: Epoch) -> bytes:
+    return ",".join("" if value is None else repr(value) for value in asdict(one).values()).encode() + b"\n"
+
+
+def append_epoch(folder: Path, one: Epoch) -> None:
+    """Adds one line to either file and has it on the disk before returning.
 
     Raises:
         RunError: the system refuses.
     """
-    with written(path), open(path, "ab") as file:
-        file.write(_line(one))
-        file.flush()
-        os.fsync(file.fileno())
+    for name, line in ((LINES, _line(one)), (ROWS, _row(one))):
+        with written(folder / name), open(folder / name, "ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def write_epochs(path: Path, history: Sequence[Epoch]) -> None:
-    """Has the file hold one line for each epoch and no more.
+def write_epochs(folder: Path, history: Sequence[Epoch]) -> None:
+    """Has either file hold one line for each epoch and no more.
 
     Raises:
         RunError: the system refuses.
     """
-    settle(path, b"".join(map(_line, history)))
+    settle(folder / LINES, b"".join(map(_line, history)))
+    settle(folder / ROWS, _HEADER + b"".join(map(_row, history)))

@@ -45,6 +45,13 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "padding": (lambda value: _whole(value) and value >= 0, "a whole number of pixels, 0 or more"),
     "flip": (_flag, "True or False"),
     "clip_norm": (lambda value: value is None or (_real(value) and value > 0), "None or a number above 0"),
+    "accumulate": (lambda value: _whole(value) and value >= 1, "a whole number, 1 or more"),
+    "ema": (lambda value: value is None or (_real(value) and 0 < value < 1), "None or a number between 0 and 1"),
+    "compile": (_flag, "True or False"),
+    "graphs": (_flag, "True or False"),
+    "deterministic": (_flag, "True or False"),
+    "sync_norm": (_flag, "True or False"),
+    "decay_norms": (_flag, "True or False"),
 }
 
 
@@ -56,11 +63,11 @@ class Recipe:
 
     Args:
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images of one optimiser step, over all processes and micro-batches.
         optimiser: ``"sgd"`` or ``"adamw"`` (its betas 0.9 and 0.999).
         lr: the learning rate after warm-up.
         momentum: of SGD; likewise ``nesterov``.
-        weight_decay: on weights of two or more dimensions only.
+        weight_decay: on weights of two or more dimensions, or on all where ``decay_norms`` is set.
         schedule: ``"cosine"`` to 0 (Loshchilov and Hutter 2017, equation 5, one period) or ``"step"``.
         warmup_epochs: epochs, not necessarily whole, in which the learning rate rises linearly from 0.
         milestones: of the step schedule, fractions of all epochs; a list, as JSON gives it, becomes a tuple.
@@ -71,6 +78,16 @@ class Recipe:
         channels_last: memory format of weights and images.
         padding: pixels of the random crop; likewise ``flip`` for mirroring.
         clip_norm: the most that the norm of all gradients may be; None for no limit.
+        accumulate: micro-batches a step, whose gradients are summed: less memory, the same step but for batch norms,
+            which look at one micro-batch.
+        ema: decay of the moving average of weights and batch-norm statistics, taken after every step; the average is
+            then what is evaluated, saved and left in the model. None for no average.
+        compile: whether `torch.compile` makes one program of normalisation, forward and loss (of full micro-batches;
+            a short one and evaluation run as they are). Compiling is not in an epoch's seconds.
+        graphs: whether the compiled step is recorded as CUDA graphs; needs ``compile`` and a GPU.
+        deterministic: whether only operations that give the same bits each time are allowed, on a GPU at some speed.
+        sync_norm: whether batch norms take their statistics over all processes; one process alone is not changed.
+        decay_norms: whether biases and norms decay too, as in the scripts released with BAM and CBAM.
 
     Raises:
         RunError: a value is out of its range, or a name is unknown.
@@ -93,6 +110,13 @@ class Recipe:
     padding: int = 4
     flip: bool = True
     clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    compile: bool = False
+    graphs: bool = False
+    deterministic: bool = False
+    sync_norm: bool = False
+    decay_norms: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.milestones, list):
@@ -112,6 +136,10 @@ class Recipe:
             )
         if self.optimiser == "sgd" and self.nesterov and self.momentum == 0:
             raise RunError("Recipe(momentum=0, nesterov=True): nesterov needs momentum", fix="nesterov=False")
+        if self.graphs and not self.compile:
+            raise RunError(
+                "Recipe(graphs=True, compile=False): CUDA graphs are recorded by the compiler", fix="compile=True too"
+            )
 
     def _check_name(self, name: str, known: tuple[str, ...]) -> None:
         value = getattr(self, name)
