@@ -1,0 +1,58 @@
+"""From a folder of trials to the three files of its report."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from whatwhere.errors import RunError
+from whatwhere.files import replace_file, way_out
+from whatwhere.report.page import page
+from whatwhere.report.plain import as_csv, as_markdown
+from whatwhere.report.reading import read
+
+__all__ = ["report"]
+
+
+def report(folder: Path | str, out: Path | str | None = None) -> tuple[Path, Path, Path]:
+    """Write what a folder of trials holds as a page, as Markdown and as CSV.
+
+    The page is one HTML file: tables that sort, learning curves, accuracy against cost, what the gates did, recipe and
+    provenance; it loads nothing. The others have the same figures without the drawings. Trials that are missing, torn
+    or not to be believed are reported as what they are.
+
+    Args:
+        folder: what ``compare`` or ``reproduce`` wrote, finished or not.
+        out: the HTML file, or a folder for report.html; None is ``folder`` itself. The others get its name with the
+            endings .md and .csv.
+
+    Returns:
+        The files, in the order HTML, Markdown, CSV.
+
+    Raises:
+        RunError: ``folder`` is no such folder, or the files cannot be written.
+    """
+    folder, target = Path(folder), Path(folder if out is None else out)
+    missing = [library for library in ("jinja2", "scipy") if find_spec(library) is None]
+    if missing:
+        raise RunError(f"report: {', '.join(missing)} must be installed first", fix="pip install 'whatwhere[lab]'")
+    html = target if target.suffix.lower() in (".html", ".htm") else target / "report.html"
+    contents = read(folder)
+    texts = {
+        html: page(contents),
+        html.with_suffix(".md"): as_markdown(contents),
+        html.with_suffix(".csv"): as_csv(contents),
+    }
+    for path, text in texts.items():
+        _write(path, text)
+    first, second, third = texts
+    return first, second, third
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise RunError(
+            f"report: cannot write '{path}': {error.strerror or error}",
+            fix=way_out(error) or "name another place with --out (out=)",
+        ) from error
