@@ -1,4 +1,4 @@
-"""Tensors of the authors' released modules, under our names."""
+"""Tensors of the authors' released modules, and of pytorchcv's and timm's, under our names."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -10,7 +10,16 @@ from whatwhere.errors import GateError
 if TYPE_CHECKING:
     from whatwhere.gates.gate import Gate
 
-__all__ = ["BAM_KEYS", "CBAM_KEYS", "load_released"]
+__all__ = [
+    "BAM_KEYS",
+    "CBAM_KEYS",
+    "PYTORCHCV_BAM_KEYS",
+    "PYTORCHCV_CBAM_KEYS",
+    "PYTORCHCV_SE_KEYS",
+    "TIMM_CBAM_KEYS",
+    "TIMM_SE_KEYS",
+    "load_released",
+]
 
 # released module name -> our module name; parameters and buffers keep theirs
 BAM_KEYS: Mapping[str, str] = {
@@ -31,6 +40,34 @@ CBAM_KEYS: Mapping[str, str] = {
     "SpatialGate.spatial.conv": "spatial.conv",
     "SpatialGate.spatial.bn": "spatial.norm_layer",
 }
+# pytorchcv computes what the released code does, under names of its own
+PYTORCHCV_BAM_KEYS: Mapping[str, str] = {
+    "ch_att.init_fc.fc": "channel.reduce",
+    "ch_att.init_fc.bn": "channel.inner_norm",
+    "ch_att.final_fc": "channel.expand",
+    "sp_att.init_conv.conv": "spatial.inner.0",
+    "sp_att.init_conv.bn": "spatial.inner.1",
+    "sp_att.dil_convs.conv1.conv": "spatial.inner.3",
+    "sp_att.dil_convs.conv1.bn": "spatial.inner.4",
+    "sp_att.dil_convs.conv2.conv": "spatial.inner.6",
+    "sp_att.dil_convs.conv2.bn": "spatial.inner.7",
+    "sp_att.final_conv": "spatial.last",
+}
+PYTORCHCV_CBAM_KEYS: Mapping[str, str] = {
+    "ch_gate.mlp.fc1": "channel.branch.reduce",
+    "ch_gate.mlp.fc2": "channel.branch.expand",
+    "sp_gate.conv.conv": "spatial.conv",
+    "sp_gate.conv.bn": "spatial.norm_layer",
+}
+PYTORCHCV_SE_KEYS: Mapping[str, str] = {"conv1": "branch.reduce", "conv2": "branch.expand"}
+# timm's CBAM describes positions in the paper's order, [avg; max], and its perceptron has no biases
+TIMM_CBAM_KEYS: Mapping[str, str] = {
+    "channel.fc1": "channel.branch.reduce",
+    "channel.fc2": "channel.branch.expand",
+    "spatial.conv.conv": "spatial.conv",
+    "spatial.conv.bn": "spatial.norm_layer",
+}
+TIMM_SE_KEYS: Mapping[str, str] = {"fc1": "branch.reduce", "fc2": "branch.expand"}
 
 
 def load_released(gate: "Gate", state: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
