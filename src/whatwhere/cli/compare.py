@@ -1,8 +1,12 @@
 """`whatwhere compare`: does a gate pay?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from whatwhere.cli.machine import Machine
 
 if TYPE_CHECKING:
     from whatwhere.train import Recipe
@@ -17,14 +21,21 @@ class Compare:
     In one seed all arms start from the same host weights and see the images in the same order. The epoch is chosen on
     the validation split and the test split is read once a trial. OUT gets summary.json, table.md, picture.png and a
     folder for each trial. Run it again after an interruption: finished trials are skipped, broken-off ones go on.
+
+    An arm is a gate with its options after colons, its place after @ and its start after /, as in
+    bam:combine=product:reduction=8@blocks/identity. Arms of equal budget: wider and deeper are the host with the first
+    gate's parameters, extra_block has the host's own block in the gate's place, bam/frozen is a random gate that is
+    never trained.
+
+    stream:PATH reads a folder tree or shards that the memory does not hold; imagenet is the one in ROOT/imagenet.
     """
 
     host: str = "resnet20"
     """The network: whatwhere's own (resnet20, ...), torchvision/NAME or timm/NAME."""
     gates: str = "none,se,bam,cbam"
-    """Gates, separated by commas, options after colons (bam:combine=product:reduction=8); none is the bare host."""
+    """Arms, separated by commas; none is the bare host."""
     data: str = "scenes"
-    """The images: scenes (drawn here, nothing to download), cifar10, cifar100, fashion-mnist or folder:PATH."""
+    """The images: scenes (drawn here), cifar10, cifar100, fashion-mnist, imagenet, folder:PATH or stream:PATH."""
     seeds: int = 3
     """How many seeds each arm is trained with (0, 1, ...); one seed allows no statement."""
     epochs: int = 2
@@ -63,10 +74,23 @@ class Compare:
     """Shift training images by up to so many pixels; 0 for pictures whose objects stand at the edge (scenes)."""
     flip: bool = True
     """Mirror training images at random; turn off where left and right tell classes apart."""
-    threads: int | None = None
-    """CPU threads; None: torch's choice."""
-    quiet: bool = False
-    """Show no progress, only the table."""
+    accumulate: int = 1
+    """Micro-batches of a step: less memory, the same batch."""
+    clip_norm: float | None = None
+    """The most that the norm of all gradients may be."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, which is then what is evaluated (0.999)."""
+    compile: bool = False
+    """Compile the training step with torch.compile."""
+    graphs: bool = False
+    """Record the compiled step as CUDA graphs."""
+    deterministic: bool = False
+    """Allow only operations that give the same bits each time."""
+    sync_norm: bool = False
+    """Batch norms look at the images of all devices of a trial."""
+    decay_norms: bool = False
+    """Weight decay on biases and norms too, as in the code released with BAM and CBAM."""
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> int:
         """Run the comparison and print the table; Markdown when standard output is not a terminal.
@@ -74,9 +98,9 @@ class Compare:
         Raises:
             WhatwhereError: as ``whatwhere.experiments.compare`` does, before any training where it can be told.
         """
-        from whatwhere.experiments import Comparison, Watch, compare, watcher
+        from whatwhere.experiments import Comparison, Watch, compare, grid, watcher
+        from whatwhere.train.launch import is_first
 
-        self._set_threads()
         comparison = Comparison(
             host=self.host,
             gates=tuple(gate.strip() for gate in self.gates.split(",") if gate.strip()),
@@ -89,20 +113,14 @@ class Compare:
             limit=self.limit,
             image_size=self.image_size,
         )
-        summary = compare(comparison, self.out, root=self.root, watch=Watch() if self.quiet else watcher())
-        _show(summary, self.out)
+        status = self.machine.begin("compare")
+        if status is not None:
+            return status
+        watch = Watch() if self.machine.quiet else watcher()
+        summary = compare(comparison, self.out, root=self.root, watch=watch, loggers=self.machine.loggers)
+        if is_first():
+            grid(summary).show()
         return 0
-
-    def _set_threads(self) -> None:
-        if self.threads is None:
-            return
-        import torch
-
-        from whatwhere.errors import RunError
-
-        if self.threads < 1:
-            raise RunError("compare --threads: there must be at least one thread", got=f"--threads {self.threads}")
-        torch.set_num_threads(self.threads)
 
     def _recipe(self) -> "Recipe":
         from whatwhere.train import Recipe
@@ -120,17 +138,12 @@ class Compare:
             precision=self.precision,
             padding=self.padding,
             flip=self.flip,
+            accumulate=self.accumulate,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
+            compile=self.compile,
+            graphs=self.graphs,
+            deterministic=self.deterministic,
+            sync_norm=self.sync_norm,
+            decay_norms=self.decay_norms,
         )
-
-
-def _show(summary: dict[str, object], out: Path) -> None:
-    from rich.console import Console
-
-    from whatwhere.experiments import markdown, rich_table
-
-    console = Console()
-    if console.is_terminal:
-        console.print(rich_table(summary))
-        console.print(f"{out}/: summary.json, table.md, picture.png", markup=False, highlight=False)
-    else:
-        print(markdown(summary), end="")

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 
 import tyro
 
+from whatwhere.cli.cells import Cells
 from whatwhere.cli.compare import Compare
+from whatwhere.cli.pack import Pack
 from whatwhere.cli.plan import Plan
-from whatwhere.errors import WhatwhereError
+from whatwhere.cli.report import Report
+from whatwhere.cli.reproduce import Reproduce
+from whatwhere.cli.shards import Shards
+from whatwhere.errors import Stopped, WhatwhereError
 from whatwhere.files import way_out
 
 __all__ = ["main"]
@@ -18,10 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     0 when it did what it was asked to; 2 for a mistake the user can mend, with the message on standard error and no
-    traceback; 130 after Ctrl-C. A failure of the program itself keeps its traceback.
+    traceback; 75 when a signal stopped a training that the same command will continue, so that a scheduler can requeue
+    it; 130 after Ctrl-C. A failure of the program itself keeps its traceback.
     """
     command = tyro.cli(
-        Compare | Plan,
+        Compare | Reproduce | Cells | Report | Plan | Pack | Shards,
         prog="whatwhere",
         description="Attention gates for convolutional networks: what to look at, and where.",
         args=arguments,
@@ -29,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return int(command.run())
+    except Stopped as error:
+        print(error, file=sys.stderr)
+        return 75
     except WhatwhereError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,0 +1,109 @@
+"""What running a table would take, before anything is run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from whatwhere.data import load
+from whatwhere.experiments import finished_trials
+from whatwhere.experiments.arms import settled
+from whatwhere.experiments.environment import environment
+from whatwhere.experiments.estimate import seconds_per_image
+from whatwhere.experiments.grid import Grid
+from whatwhere.papers.reproduction import Part, Reproduction
+
+__all__ = ["Forecast", "as_grid", "forecast"]
+
+# Training images (those held out for validation are not trained on), channels, rows, columns and classes of the data
+# whose images need not be at hand for a forecast.
+_KNOWN: Mapping[str, tuple[int, tuple[int, int, int], int]] = {
+    "cifar10": (45_000, (3, 32, 32), 10),
+    "cifar100": (45_000, (3, 32, 32), 100),
+    "imagenet": (1_153_050, (3, 224, 224), 1000),
+    "scenes": (7_200, (3, 32, 32), 10),
+}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One arm of one host.
+
+    Args:
+        folder: of the part.
+        arm: its name.
+        trials: to run; likewise ``finished``, of those declared.
+        images: to train on, over all trials that are not finished.
+        seconds: for that, by a training step measured on this device.
+    """
+
+    folder: str
+    arm: str
+    trials: int
+    finished: int
+    images: int
+    seconds: float
+
+
+def forecast(asked: Reproduction, out: Path, *, root: Path | None = None) -> list[Forecast]:
+    """What each arm would take, hosts built and stepped once but nothing trained or written.
+
+    The images of published sets need not be at hand; others are loaded.
+
+    Args:
+        asked: what a recipe gives.
+        out: where finished trials are looked for.
+        root: where the data are.
+
+    Raises:
+        DataError, HostError, AttachError, GateError: data, a host or a gate cannot be had.
+    """
+    return [one for part in asked.parts for one in _of_part(part, out / "trials", root)]
+
+
+def _of_part(part: Part, trials: Path, root: Path | None) -> list[Forecast]:
+    comparison = part.comparison
+    name, images, shape, classes = _data(comparison.data, comparison.limit, comparison.image_size, root)
+    comparison = settled(comparison, name, shape, classes)
+    found = []
+    for arm in comparison.gates:
+        specs = [comparison.trial(arm, seed) for seed in range(comparison.seeds)]
+        finished = len(finished_trials(specs, trials))
+        looked_at = (len(specs) - finished) * images * comparison.recipe.epochs
+        seconds = looked_at * seconds_per_image(specs[0], shape, classes) if looked_at else 0.0
+        found.append(Forecast(part.folder, arm, len(specs), finished, looked_at, seconds))
+    return found
+
+
+def _data(
+    name: str, limit: int | None, image_size: int | None, root: Path | None
+) -> tuple[str, int, tuple[int, int, int], int]:
+    if name not in _KNOWN:
+        splits = load(name, root=root, limit=limit, image_size=image_size)
+        return splits.name, len(splits.train), splits.train.shape, len(splits.classes)
+    images, (channels, height, width), classes = _KNOWN[name]
+    size = (channels, image_size or height, image_size or width)
+    return name, min(images, limit or images), size, classes
+
+
+def as_grid(found: Sequence[Forecast]) -> Grid:
+    """The arms and their sum as a table."""
+    headers = ("host and data", "arm", "trials", "finished", "images", "time")
+    rows = [
+        (one.folder, one.arm, str(one.trials), str(one.finished), f"{one.images:,}", _duration(one.seconds))
+        for one in found
+    ]
+    totals = [sum(getattr(one, key) for one in found) for key in ("trials", "finished", "images", "seconds")]
+    rows.append(("all", "", str(totals[0]), str(totals[1]), f"{totals[2]:,}", _duration(totals[3])))
+    here = environment()
+    notes = [
+        f"Time: by a training step of each network measured on {here['device']}, threads: {here['threads']}; data, "
+        "evaluation and compilation are not in it.",
+    ]
+    return Grid(headers, rows, frozenset(headers[:2]), notes)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

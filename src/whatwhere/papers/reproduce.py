@@ -1,0 +1,148 @@
+"""`reproduce`: train what fills a table, and set the paper's numbers beside what came of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from whatwhere.errors import RunError
+from whatwhere.experiments import Watch, compare
+from whatwhere.experiments.atomic import write_json, write_text
+from whatwhere.papers.reproduction import Part, Reproduction
+from whatwhere.papers.rows import Row
+from whatwhere.papers.table import grid
+from whatwhere.train.launch import is_first
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    asked: Reproduction,
+    out: Path,
+    *,
+    command: str = "",
+    root: Path | None = None,
+    watch: Watch | None = None,
+    loggers: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run every trial of a table and write ``out/TABLE/reproduction.json`` and ``table.md``.
+
+    Trials lie in ``out/trials``, so that tables which share rows share their trials; every host has a folder with its
+    ``compare`` summary beside the table. The same call again goes on where an interruption left it. A host that fails
+    does not keep the others from running.
+
+    Args:
+        asked: what a recipe gives.
+        out: the folder of all tables of one profile.
+        command: what the user wrote, for the record.
+        root: where the data are, for data sets that are read from disk.
+        watch: told what happens.
+        loggers: as in ``train``.
+
+    Returns:
+        What ``reproduction.json`` holds.
+
+    Raises:
+        RunError: trials failed, at the end; all else as ``compare``, at once.
+    """
+    folder = out / asked.table.replace("/", "-")
+    failures: list[RunError] = []
+    try:
+        for part in asked.parts:
+            try:
+                compare(
+                    part.comparison,
+                    folder / part.folder,
+                    trials=out / "trials",
+                    root=root,
+                    watch=watch,
+                    loggers=loggers,
+                )
+            except RunError as error:
+                if not (folder / part.folder / "summary.json").exists():
+                    raise
+                failures.append(error)
+    finally:
+        found = _filled(asked, folder, command)
+        if found["folders"] and is_first():
+            write_json(folder / "reproduction.json", found)
+            write_text(folder / "table.md", grid(found).markdown())
+    if failures:
+        raise RunError(
+            f"reproduce({asked.table!r}): {'; '.join(error.rule for error in failures)}",
+            got=failures[0].got,
+            fix=failures[0].fix,
+        )
+    return found
+
+
+def _filled(asked: Reproduction, folder: Path, command: str) -> dict[str, Any]:
+    summaries = {part.folder: _summary(folder / part.folder) for part in asked.parts}
+    return {
+        "format": 1,
+        "table": asked.table,
+        "title": f"{asked.table.split('/')[0].upper()} table {asked.table.split('/')[1]}: {asked.title}",
+        "profile": asked.profile,
+        "command": command,
+        "stand_ins": list(asked.stand_ins),
+        "unverified": list(asked.unverified),
+        "notes": _notes(asked),
+        "folders": [name for name, summary in summaries.items() if summary],
+        "rows": [_row(row, arm, part, summaries[part.folder]) for part in asked.parts for row, arm in part.rows],
+    }
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _notes(asked: Reproduction) -> list[str]:
+    seeds = asked.parts[0].comparison.seeds
+    return [
+        "Paper: the printed figures, one run each as far as is known. Ours: mean over seeds, with the 95 % t interval.",
+        "The epoch is chosen on images held out of the training set and the test images are read once; how the papers "
+        "chose theirs is not known.",
+        f"Differences are to the bare host, paired by seed ({seeds} declared), tested within each host and "
+        "Holm-corrected over its arms. A cell with fewer seeds is pending and makes no statement.",
+    ]
+
+
+def _row(row: Row, arm: str, part: Part, summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "label": row.label,
+        "printed_host": row.printed_host,
+        "host": row.host,
+        "ran_host": part.comparison.host,
+        "arm": arm,
+        "at": row.at,
+        "folder": part.folder,
+        "paper": {"parameters": row.parameters, "gmacs": row.gmacs, "metrics": dict(row.metrics)},
+        "ours": next((_ours(found, part) for found in summary.get("arms", ()) if found["gate"] == arm), None),
+    }
+
+
+def _ours(found: Mapping[str, Any], part: Part) -> dict[str, Any]:
+    accuracy = found["accuracy"]
+    return {
+        "parameters": found["parameters"],
+        "macs": found["macs_per_image"],
+        "n": accuracy["n"] if accuracy else 0,
+        "declared": part.comparison.seeds,
+        "metrics": {"error_top1": _error(accuracy)} if accuracy else {},
+        "difference": found["difference"],
+    }
+
+
+def _error(accuracy: Mapping[str, Any]) -> dict[str, Any]:
+    """An accuracy's moments as those of the error, in percent; the ends of the interval change places."""
+    low, high = accuracy["high"], accuracy["low"]
+    return {
+        "mean": 100 - accuracy["mean"],
+        "sd": accuracy["sd"],
+        "low": None if low is None else 100 - low,
+        "high": None if high is None else 100 - high,
+    }

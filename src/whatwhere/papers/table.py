@@ -1,0 +1,60 @@
+"""A reproduction as a table: the paper's figures beside ours."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from whatwhere.experiments.grid import ABSENT, Grid
+from whatwhere.experiments.table import difference_words, seeds_words
+
+__all__ = ["grid"]
+
+_HEADERS = (
+    "host",
+    "row",
+    "arm",
+    "paper M",
+    "ours M",
+    "paper GMACs",
+    "ours GMACs",
+    "paper error %",
+    "ours error % [95 %]",
+    "n",
+    "accuracy difference [95 %]",
+    "detectable",
+    "p (Holm)",
+    "verdict",
+)
+_WORDS = frozenset({"host", "row", "arm", "verdict"})
+
+
+def grid(found: Mapping[str, Any]) -> Grid:
+    """The rows of what ``reproduce`` returns, and its notes."""
+    stand_ins = [f"Not the paper's experiment: {'; '.join(found['stand_ins'])}."] if found["stand_ins"] else []
+    unverified = [f"Unverified: {words}." for words in found["unverified"]]
+    notes = [f"{found['title']}; profile {found['profile']}.", *stand_ins, *found["notes"], *unverified]
+    return Grid(_HEADERS, [_cells(row) for row in found["rows"]], _WORDS, notes)
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    paper, ours = row["paper"], row["ours"] or {}
+    swapped = f" ({row['ran_host']})" if row["ran_host"] != row["host"] else ""
+    return (
+        row["printed_host"] + swapped,
+        row["label"],
+        row["arm"],
+        paper["parameters"] or ABSENT,
+        f"{ours['parameters'] / 1e6:.3f}" if ours else ABSENT,
+        paper["gmacs"] or ABSENT,
+        f"{ours['macs'] / 1e9:.3f}" if ours else ABSENT,
+        paper["metrics"].get("error_top1", ABSENT),
+        _moments(ours.get("metrics", {}).get("error_top1")),
+        seeds_words(ours["n"], ours["declared"]) if ours else ABSENT,
+        *difference_words(ours.get("difference")),
+    )
+
+
+def _moments(moments: Mapping[str, Any] | None) -> str:
+    if not moments:
+        return ABSENT
+    text = f"{moments['mean']:.2f}"
+    return text if moments["low"] is None else f"{text} [{moments['low']:.2f}, {moments['high']:.2f}]"

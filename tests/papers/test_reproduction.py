@@ -1,0 +1,147 @@
+"""Recipes: which trials fill which rows, under which profile, and what is said of it."""
+
+import inspect
+
+import pytest
+
+from whatwhere.errors import RunError
+from whatwhere.papers import RECIPES, recipe, rows, tables
+from whatwhere.papers.profiles import PROFILES
+
+SMOKE = recipe("bam/1b")("smoke")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("table", RECIPES)
+def test_every_row_of_every_table_is_filled_by_one_arm_of_its_host(table, profile):
+    asked = recipe(table)(profile)
+    pairs = [(part, row, arm) for part in asked.parts for row, arm in part.rows]
+    assert [row.label for _, row, _ in pairs] == [row.label for row in rows(table)] or profile != "smoke"
+    assert len(pairs) == len(rows(table))
+    for part, row, arm in pairs:
+        assert arm in part.comparison.gates
+        spec = part.comparison.trial(arm, 0)
+        assert spec.at == row.at
+        assert part.comparison.host == ("resnet8" if profile == "smoke" else row.host)
+    assert all(part.comparison.gates[0] == "none" for part in asked.parts)
+    assert len({part.folder for part in asked.parts}) == len(asked.parts)
+
+
+def test_all_tables_but_those_of_detectors_have_a_recipe():
+    detectors = {table for table in tables() if rows(table)[0].detection}
+    assert set(RECIPES) == set(tables()) - detectors
+    assert detectors == {"bam/4a", "bam/4b", "cbam/6", "cbam/7"}
+
+
+@pytest.mark.parametrize("table", RECIPES)
+def test_a_recipe_says_its_command_the_papers_figures_and_ours(table):
+    text = inspect.getdoc(RECIPES[table]) or ""
+    assert f"Command: ``whatwhere reproduce {table}" in text
+    assert "Paper: " in text
+    assert "Ours: " in text
+    printed = {figure for row in rows(table) for figure in row.metrics.values()}
+    said = text.split("Paper: ")[1].split("Ours:")[0]
+    figures = [word.strip(",.;") for word in said.split() if word[:1].isdigit() and "." in word.strip(",.;")]
+    assert figures
+    assert set(figures) - printed <= ({"21.1", "0.7"})  # a replication's, and a width
+
+
+def test_the_papers_recipe_is_what_is_known_and_says_what_is_not():
+    cifar = recipe("bam/1a")("paper")
+    training = cifar.parts[0].comparison.recipe
+    assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (300, 128, 0.1, 5e-4)
+    assert (training.schedule, training.nesterov, training.decay_norms) == ("step", False, True)
+    assert [round(300 * milestone) for milestone in training.milestones] == [150, 225]
+    assert "not the paper's text" in cifar.unverified[0]
+    imagenet = recipe("cbam/4")("paper")
+    assert [round(90 * milestone) for milestone in imagenet.parts[0].comparison.recipe.milestones] == [30, 60]
+    assert imagenet.stand_ins == ()
+
+
+def test_mobilenet_of_192_pixels_is_a_part_of_its_own():
+    parts = {part.folder: part.comparison.image_size for part in recipe("bam/3b")("paper").parts}
+    assert parts["imagenet-mobilenet-imagenet-224"] == 224
+    assert parts["imagenet-mobilenet-imagenet-192"] == 192
+
+
+def test_what_stands_in_is_said():
+    assert SMOKE.stand_ins == (
+        "resnet8 stands in for ResNet50",
+        "scenes stands in for cifar100",
+        "2,000 training images of all",
+        "2 epochs, not 300",
+    )
+    asked = recipe("bam/1b")("short", host="resnet20", epochs=6, limit=20_000)
+    assert asked.stand_ins == ("resnet20 stands in for ResNet50", "20,000 training images of all", "6 epochs, not 300")
+    assert asked.parts[0].comparison.recipe.precision == "bf16"
+
+
+def test_fewer_epochs_keep_the_share_of_the_warm_up():
+    whole, short = (recipe("bam/1b")("modern", epochs=epochs).parts[0].comparison.recipe for epochs in (None, 20))
+    assert (whole.epochs, whole.warmup_epochs) == (200, 5.0)
+    assert (short.epochs, short.warmup_epochs) == (20, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hosts", "arms"),
+    [
+        ("resnet50", {"resnet50"}, {"none", "bam"}),
+        ("ResNet50,wrn28-10", {"resnet50", "wrn28-10"}, {"none", "bam"}),
+        (r"wrn28-\d+", {"wrn28-8", "wrn28-10"}, {"none", "bam"}),
+    ],
+)
+def test_rows_are_chosen_by_host(wanted, hosts, arms):
+    asked = recipe("bam/3a")("paper").only(wanted)
+    assert {part.comparison.host for part in asked.parts} == hosts
+    assert {arm for part in asked.parts for arm in part.comparison.gates} == arms
+
+
+def test_the_yardstick_stays_when_rows_are_chosen_by_arm():
+    asked = recipe("bam/1b")("paper").only("bam:combine=.*")
+    assert asked.parts[0].comparison.gates == ("none", "bam:combine=max", "bam:combine=product")
+    assert [arm for _, arm in asked.parts[0].rows] == ["bam:combine=max", "bam:combine=product"]
+
+
+def test_a_row_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(RunError) as caught:
+        recipe("bam/5")("paper").only("resnet500")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "reproduce('bam/5', rows='resnet500'): no row goes by 'resnet500'"
+    assert lines[1].startswith("  closest: 'ResNet50'")
+    assert lines[2].startswith("  fix: a host, an arm or a label of the table: resnet50, ResNet50, se, ")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: recipe("bam/1d"),
+            "reproduce('bam/1d'): no table of a classification goes by this name\n"
+            "  closest: 'cbam/1', 'bam/1c', 'bam/1b'\n"
+            f"  fix: one of {', '.join(RECIPES)}",
+        ),
+        (
+            lambda: recipe("bam/1b")("tiny"),
+            "reproduce(profile='tiny'): no such profile\n  fix: one of paper, modern, short, smoke",
+        ),
+        (
+            lambda: SMOKE.only("bam("),
+            "reproduce('bam/1b', rows='bam('): 'bam(' is no regular expression\n"
+            "  got: missing ), unterminated subpattern at position 3",
+        ),
+        (
+            lambda: SMOKE.only(","),
+            "reproduce('bam/1b', rows=','): there must be at least one row\n  fix: leave rows out for all of them",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(call, message):
+    with pytest.raises(RunError) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+def test_further_arms_join_every_host():
+    asked = recipe("bam/2")("paper").only("resnet50").with_arms(["wider", "bam/frozen"])
+    assert asked.parts[0].comparison.gates == ("none", "bam@blocks", "bam", "wider", "bam/frozen")
+    assert len(asked.parts[0].rows) == 3
