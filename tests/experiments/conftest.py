@@ -1,7 +1,6 @@
 """A comparison in miniature: eight images, one convolution for a host, another for a gate, training by table."""
 
 import json
-import sys
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ from torch import nn
 from whatwhere import hosts
 from whatwhere.data import ImageSet, Splits
 from whatwhere.errors import AttachError
-from whatwhere.experiments import comparison, runner
+from whatwhere.experiments import arms, comparison, runner
 from whatwhere.train import Epoch, Trained
 
 
@@ -37,7 +36,8 @@ class Lab:
     accuracy: dict = field(default_factory=dict)
     fails: dict = field(default_factory=dict)
 
-    def train(self, model, splits, recipe, *, seed, folder, on_epoch, progress):
+    def train(self, model, splits, recipe, *, seed, folder, on_epoch, progress, loggers):
+        self.loggers = loggers
         gate = json.loads((folder / "trial.json").read_text())["gate"]
         if (gate, seed) in self.fails:
             raise self.fails[gate, seed]
@@ -73,7 +73,9 @@ def lab(splits, monkeypatch) -> Lab:
     monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
     for builder in ("build", "skeleton"):
         monkeypatch.setattr(
-            hosts, builder, lambda name, *, num_classes=10, in_channels=3, stem: TinyHost(num_classes, in_channels)
+            hosts,
+            builder,
+            lambda name, *, num_classes=10, in_channels=3, stem, width=1.0: TinyHost(num_classes, in_channels),
         )
-    monkeypatch.setitem(sys.modules, "whatwhere.attach", SimpleNamespace(attach_=_attach))
+    monkeypatch.setattr(arms, "attach_", _attach)
     return lab

@@ -7,7 +7,7 @@ import torch
 
 from whatwhere.attach import host_state_dict
 from whatwhere.errors import AttachError, GateError, HostError
-from whatwhere.experiments import Comparison, compare, comparison
+from whatwhere.experiments import Comparison, arms, compare, comparison
 from whatwhere.experiments.arms import arm_cost, build_arm
 from whatwhere.train import Recipe
 
@@ -88,10 +88,10 @@ def test_unknown_names_end_before_training(splits, tmp_path, monkeypatch, change
 
 
 def test_a_host_that_takes_no_small_stem_keeps_its_own(splits):
-    assert comparison._stem("resnet20", splits) == "small"
-    assert comparison._stem("torchvision/mobilenet_v2", splits) == "standard"
-    assert comparison._stem("torchvision/resnet18", splits) == "small"
-    assert comparison._stem("torchvision/regnet_y_400mf", splits) == "standard"  # cannot be built on the meta device
+    assert arms._stem("resnet20", (3, 8, 8)) == "small"
+    assert arms._stem("torchvision/mobilenet_v2", (3, 8, 8)) == "standard"
+    assert arms._stem("torchvision/resnet18", (3, 8, 8)) == "small"
+    assert arms._stem("torchvision/regnet_y_400mf", (3, 8, 8)) == "standard"  # cannot be built on the meta device
 
 
 def test_from_end_to_end_a_repeated_trial_gives_the_same_numbers(splits, tmp_path, monkeypatch):

@@ -71,9 +71,9 @@ def test_threads_are_set_only_when_given(lab, tmp_path, monkeypatch):
     with pytest.raises(RunError) as caught:
         _run("--threads 0", tmp_path)
     assert str(caught.value) == "compare --threads: there must be at least one thread\n  got: --threads 0"
-    tyro.cli(Compare, args=[])._set_threads()
+    assert tyro.cli(Compare, args=[]).machine.begin("compare") is None
     assert given == []
-    tyro.cli(Compare, args=["--threads", "3"])._set_threads()
+    assert tyro.cli(Compare, args=["--threads", "3"]).machine.begin("compare") is None
     assert given == [3]
 
 

@@ -151,7 +151,7 @@ def test_a_first_trial_that_fails_still_draws(gains, tmp_path):
     gains.fails.update({(gate, seed): RunError("train: no") for gate in ("none", "bam") for seed in range(3)})
     with pytest.raises(RunError, match=r"^compare: 6 of 9 trials failed: "):
         compare(COMPARISON, tmp_path)
-    assert "no paired seed: no statement" in (tmp_path / "table.md").read_text()
+    assert "pending (0 of 3 seeds)" in (tmp_path / "table.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,14 @@ def test_a_first_trial_that_fails_still_draws(gains, tmp_path):
             {"gates": ("none", "se", "se")},
             "compare(gates='none,se,se'): 'se' is named twice\n  fix: name each gate once",
         ),
+        (
+            {"gates": ("none", "bam", "bam@bottlenecks")},
+            "compare(gates='none,bam,bam@bottlenecks'): 'bam' and 'bam@bottlenecks' are one arm\n"
+            "  fix: name each arm once",
+        ),
         ({"seeds": 0}, "compare(seeds=...): there must be at least one seed\n  got: seeds=0"),
     ],
-    ids=["no yardstick", "no gates", "twice", "no seeds"],
+    ids=["no yardstick", "no gates", "twice", "two names", "no seeds"],
 )
 def test_nonsense_is_refused_before_anything_is_written(lab, tmp_path, changes, message):
     with pytest.raises(RunError) as caught:

@@ -32,19 +32,48 @@ def test_a_file_gets_one_plain_line_a_trial(lab, tmp_path):
     assert re.fullmatch(r"2/2 se seed 0: test 80\.00 %, best epoch 1, \d+\.\d s", second)
 
 
-def test_what_was_finished_broken_or_claimed_is_said(lab, tmp_path):
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["file", "terminal"])
+def test_what_was_finished_broken_or_claimed_is_said(lab, tmp_path, monkeypatch, stream):
+    monkeypatch.setenv("COLUMNS", "120")
     run_trials(TRIALS, tmp_path, lab.splits)
-    path = tmp_path / TRIALS[1].name / "result.json"
-    path.write_text("{")
+    broken = tmp_path / TRIALS[0].name / "result.json"
+    broken.write_text("{")
+    (tmp_path / TRIALS[1].name / "result.json").unlink()
     (tmp_path / TRIALS[1].name / "claim.json").write_text('{"machine": "elsewhere", "pid": 7}')
+    shown = stream()
+    run_trials(TRIALS, tmp_path, lab.splits, watcher(shown))
+    text = shown.getvalue()
+    for line in (
+        f"warning: {broken}: it cannot be read (JSONDecodeError: ",
+        "1/2 none seed 0: test 80.00 %, best epoch 1, ",
+        "se seed 0: process 7 on elsewhere has it; looked at again after the others\n",
+        "2/2 se seed 0: left out: process 7 on elsewhere has it; if that one is gone, delete its claim.json\n",
+    ):
+        assert line in text.replace("\r", "")
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["file", "terminal"])
+def test_what_another_process_finished_meanwhile_is_said(lab, tmp_path, stream):
+    run_trials(TRIALS, tmp_path, lab.splits)
+    folder = tmp_path / TRIALS[0].name
+    (folder / "result.json").rename(tmp_path / "theirs")
+    (folder / "claim.json").write_text('{"machine": "elsewhere", "pid": 7}')
+    shown = stream()
+    watch = watcher(shown)
+    begun = watch.later
+    watch.later = lambda spec, reason: (begun(spec, reason), (tmp_path / "theirs").rename(folder / "result.json"))
+    run_trials(TRIALS, tmp_path, lab.splits, watch)
+    assert "2/2 none seed 0: test 80.00 %, finished by another process\n" in shown.getvalue().replace("\r", "")
+
+
+def test_finished_trials_are_said(lab, tmp_path):
+    run_trials(TRIALS, tmp_path, lab.splits)
     stream = io.StringIO()
     run_trials(TRIALS, tmp_path, lab.splits, watcher(stream))
-    skipped, warning, left = stream.getvalue().splitlines()
-    assert skipped == "1/2 none seed 0: test 80.00 %, finished before"
-    assert warning.startswith(f"warning: {path}: it cannot be read (")
-    assert left == (
-        "2/2 se seed 0: left out: process 7 on elsewhere has it; if that one is gone, delete its claim.json"
-    )
+    assert stream.getvalue().splitlines() == [
+        "1/2 none seed 0: test 80.00 %, finished before",
+        "2/2 se seed 0: test 80.00 %, finished before",
+    ]
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["file", "terminal"])

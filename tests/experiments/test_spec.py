@@ -8,7 +8,8 @@ import pytest
 
 from whatwhere.attach import plan
 from whatwhere.errors import GateError
-from whatwhere.experiments.spec import Comparison, TrialSpec, default_place
+from whatwhere.experiments.arm_names import default_place
+from whatwhere.experiments.spec import Comparison, TrialSpec
 from whatwhere.hosts import build
 from whatwhere.train import Recipe
 
@@ -53,8 +54,15 @@ def test_every_field_of_the_recipe_changes_the_hash(field):
         "clip_norm": 1.0,
         "padding": 2,
         "batch_size": 64,
+        "accumulate": 2,
+        "compile": True,
+        "graphs": True,
+        "deterministic": True,
+        "sync_norm": True,
+        "decay_norms": True,
     }
-    recipe = replace(SPEC.recipe, **{field: other.get(field, 0.33)})
+    changes = {field: other.get(field, 0.33)} | ({"compile": True} if field == "graphs" else {})
+    recipe = replace(SPEC.recipe, **changes)
     assert replace(SPEC, recipe=recipe).hash != SPEC.hash
 
 
@@ -122,3 +130,8 @@ def test_the_setting_is_free_of_what_may_grow():
     grown = replace(first, gates=("none", "bam", "se"), seeds=5, at="blocks", start="identity")
     assert first.setting() == grown.setting()
     assert first.setting() != replace(first, recipe=Recipe(epochs=9)).setting()
+
+
+def test_a_comparison_comes_back_from_its_file():
+    asked = Comparison("resnet20", ("none", "bam@blocks"), "scenes", seeds=2, recipe=Recipe(epochs=5), start="identity")
+    assert Comparison.from_json(json.loads(json.dumps({"format": 1, "trials": ".", **asked.to_json()}))) == asked

@@ -6,7 +6,7 @@ from whatwhere.experiments.runner import finished_trials, run_trials
 from whatwhere.experiments.screen import watcher
 from whatwhere.experiments.spec import Comparison, TrialSpec
 from whatwhere.experiments.statistics import compare_arms, describe, holm, paired
-from whatwhere.experiments.table import markdown, rich_table
+from whatwhere.experiments.table import grid
 from whatwhere.experiments.watch import Watch
 
 __all__ = [
@@ -18,10 +18,9 @@ __all__ = [
     "compare_arms",
     "describe",
     "finished_trials",
+    "grid",
     "holm",
-    "markdown",
     "paired",
-    "rich_table",
     "run_trials",
     "watcher",
 ]

@@ -2,31 +2,37 @@
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from whatwhere import hosts
 from whatwhere.data import Splits, load
-from whatwhere.errors import HostError, RunError, first_line
-from whatwhere.experiments.arms import Arm, ArmCost, arm_cost, build_arm
+from whatwhere.errors import RunError, first_line
+from whatwhere.experiments.arm_names import YARDSTICK
+from whatwhere.experiments.arms import Arm, ArmCost, arm_cost, build_arm, settled
 from whatwhere.experiments.atomic import check_writable, write_bytes, write_json, write_text
 from whatwhere.experiments.facts import arm_facts
 from whatwhere.experiments.picture import draw
 from whatwhere.experiments.runner import finished_trials, run_trials
-from whatwhere.experiments.spec import YARDSTICK, Comparison
+from whatwhere.experiments.spec import Comparison
 from whatwhere.experiments.summary import summarise
-from whatwhere.experiments.table import markdown
+from whatwhere.experiments.table import grid
 from whatwhere.experiments.watch import Watch
+from whatwhere.train.launch import is_first
 
 __all__ = ["compare"]
 
 
 def compare(
-    comparison: Comparison, out: Path, *, root: Path | None = None, watch: Watch | None = None
+    comparison: Comparison,
+    out: Path,
+    *,
+    trials: Path | None = None,
+    root: Path | None = None,
+    watch: Watch | None = None,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train every arm with every seed, then write ``summary.json``, ``table.md`` and ``picture.png`` into ``out``.
 
@@ -37,9 +43,13 @@ def compare(
 
     Args:
         comparison: what to train.
-        out: the folder, made if need be; each trial has a sub-folder.
+        out: the folder, made if need be.
+        trials: where each trial has a sub-folder, shared with other comparisons if you like; None is ``out``.
         root: where the data are, for data sets that are read from disk.
         watch: told what happens.
+        loggers: as in ``train``.
+
+    Several processes that were started to train together (``launch``) all make this call; the first writes.
 
     Returns:
         The summary, as in ``summary.json``.
@@ -49,7 +59,7 @@ def compare(
             is missing, or trials fail.
         DataError, HostError, AttachError, GateError: data, host or gate cannot be had, or the images are too small.
     """
-    watch = watch or Watch()
+    watch, trials = watch or Watch(), trials or out
     _check(comparison)
     closed = _closed(out)
     splits = load(
@@ -59,23 +69,28 @@ def compare(
         limit=comparison.limit,
         image_size=comparison.image_size,
     )
-    comparison = replace(comparison, data=splits.name, stem=comparison.stem or _stem(comparison.host, splits))
+    comparison = settled(comparison, splits.name, splits.train.shape, len(splits.classes))
     _check_same(comparison, out)
     arms, costs = _arms(comparison, splits)
-    summary = partial(_summary, comparison, out, splits, arms, costs)
-    trials = comparison.trials()
-    if closed is None:
-        write_json(out / "comparison.json", {"format": 1, **comparison.to_json(), "setting": comparison.setting()})
-    elif len(finished_trials(trials, out)) < len(trials):
+    summary = partial(_summary, comparison, trials, splits, arms, costs)
+    specs = comparison.trials()
+    if closed is None and is_first():
+        where = os.path.relpath(trials, out)
+        told = {"format": 1, "trials": where, **comparison.to_json(), "setting": comparison.setting()}
+        write_json(out / "comparison.json", told)
+    if closed is not None and len(finished_trials(specs, trials)) < len(specs):
         raise closed
     try:
-        run_trials(trials, out, splits, watch)
+        run_trials(specs, trials, splits, watch, loggers)
     except BaseException:
         try:
-            _publish(summary(timed=False), out)
+            if is_first():
+                _publish(summary(timed=False), out)
         except Exception as error:  # whatever it was, the first error is the one to tell
             watch.warned(f"what was finished could not be summarised: {first_line(error)}")
         raise
+    if not is_first():
+        return summary(timed=False)
     found = summary(timed=True)
     if closed is None:
         _publish(found, out)
@@ -92,12 +107,25 @@ def _check(comparison: Comparison) -> None:
     repeated = [gate for gate in dict.fromkeys(comparison.gates) if comparison.gates.count(gate) > 1]
     if repeated:
         raise RunError(f"{call}: {repeated[0]!r} is named twice", fix="name each gate once")
+    same = _same_trial(comparison)
+    if same:
+        raise RunError(f"{call}: {same[0]!r} and {same[1]!r} are one arm", fix="name each arm once")
     if comparison.seeds < 1:
         raise RunError("compare(seeds=...): there must be at least one seed", got=f"seeds={comparison.seeds}")
     missing = [library for library in ("accelerate", "scipy", "matplotlib") if find_spec(library) is None]
     if missing:
         words = ", ".join(missing)
         raise RunError(f"compare: {words} must be installed first", fix="pip install 'whatwhere[lab]'")
+
+
+def _same_trial(comparison: Comparison) -> tuple[str, str] | None:
+    """Two names that mean the same training, such as "bam" and "bam@bottlenecks"."""
+    first: dict[str, str] = {}
+    for arm in comparison.gates:
+        known = first.setdefault(comparison.trial(arm, 0).hash, arm)
+        if known != arm:
+            return known, arm
+    return None
 
 
 def _closed(out: Path) -> RunError | None:
@@ -118,17 +146,6 @@ def _arms(comparison: Comparison, splits: Splits) -> tuple[dict[str, Arm], dict[
         arms[gate] = build_arm(comparison.trial(gate, 0), splits)
         costs[gate] = arm_cost(arms[gate].model, splits, comparison.recipe.batch_size)
     return arms, costs
-
-
-def _stem(host: str, splits: Splits) -> hosts.Stem:
-    """CIFAR's stem, which keeps the resolution, for small images and hosts that can have it; else the host's own."""
-    if min(splits.train.shape[1:]) > 64:
-        return "standard"
-    try:
-        hosts.skeleton(host, stem="small")
-    except HostError:
-        return "standard"
-    return "small"
 
 
 def _check_same(comparison: Comparison, out: Path) -> None:
@@ -152,7 +169,7 @@ def _check_same(comparison: Comparison, out: Path) -> None:
 
 def _summary(
     comparison: Comparison,
-    out: Path,
+    trials: Path,
     splits: Splits,
     arms: Mapping[str, Arm],
     costs: Mapping[str, ArmCost],
@@ -160,10 +177,10 @@ def _summary(
     timed: bool,
 ) -> dict[str, Any]:
     facts = arm_facts(arms, costs, splits, comparison.recipe, timed=timed)
-    return summarise(comparison, facts, finished_trials(comparison.trials(), out), splits)
+    return summarise(comparison, facts, finished_trials(comparison.trials(), trials), splits)
 
 
 def _publish(summary: Mapping[str, Any], out: Path) -> None:
     write_json(out / "summary.json", summary)
-    write_text(out / "table.md", markdown(summary))
+    write_text(out / "table.md", grid(summary).markdown())
     write_bytes(out / "picture.png", draw(summary))

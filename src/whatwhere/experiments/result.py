@@ -1,9 +1,10 @@
 """What a finished trial leaves behind, and whether a file really is that."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from whatwhere.experiments.spec import TrialSpec
 
 __all__ = ["BrokenResult", "TrialResult", "read_result", "write_result"]
 
-
 _NUMBERS = (
     ("test_accuracy", 0, 1),
     ("validation_accuracy", 0, 1),
@@ -21,7 +21,10 @@ _NUMBERS = (
     ("macs", 0, math.inf),
     ("bytes_kept", 0, math.inf),
     ("seconds", 0, math.inf),
+    ("peak_bytes", 0, math.inf),
+    ("waiting", 0, 1),
 )
+_MAY_BE_MISSING = ("peak_bytes", "waiting")
 
 
 class BrokenResult(Exception):
@@ -33,7 +36,9 @@ class TrialResult:
     """One finished trial.
 
     Accuracies are shares in 0..1; costs as in ``ArmCost``; ``test_loss`` is None when it was not finite; ``seconds`` is
-    the wall time of the process that finished the trial.
+    the wall time of the process that finished the trial; ``gates`` has what each gate did to the test images;
+    ``peak_bytes`` is the most memory that training used, as in ``Epoch``, and ``waiting`` the share of its time that
+    was spent waiting for images. The last three are empty in files that are older than they.
     """
 
     spec: TrialSpec
@@ -50,34 +55,52 @@ class TrialResult:
     bytes_kept: int
     seconds: float
     environment: Mapping[str, Any]
+    gates: tuple[Mapping[str, Any], ...] = ()
+    peak_bytes: int | None = None
+    waiting: float | None = None
 
 
 def write_result(path: Path, result: TrialResult) -> None:
-    """Write the result, its name and its spec's hash as JSON, whole or not at all."""
-    write_json(path, {"format": 1, "name": result.spec.name, "hash": result.spec.hash, **asdict(result)})
+    """Write the result, its name, its spec's hash and a digest of it all as JSON, whole or not at all."""
+    content = {"format": 1, "name": result.spec.name, "hash": result.spec.hash, **asdict(result)}
+    write_json(path, {**content, "digest": _digest(content)})
 
 
 def read_result(path: Path, spec: TrialSpec) -> TrialResult | None:
     """Read a result; None when there is no file.
 
     Raises:
-        BrokenResult: the file is not JSON, lacks or mistypes a field, or is another spec's.
+        BrokenResult: the file is not JSON, lacks or mistypes a field, is another spec's, or was changed since it was
+            written; files without a digest, as the first release wrote them, cannot tell the last.
     """
     try:
-        text = path.read_text()
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
         found = json.loads(text)
-        kept = {key: found[key] for key in TrialResult.__dataclass_fields__}
-        written = TrialSpec.from_json(kept["spec"])
-        result = TrialResult(**{**kept, "spec": written, "sites": tuple(kept["sites"])})
+        names = [field.name for field in fields(TrialResult) if field.default is MISSING or field.name in found]
+        kept = {name: found[name] for name in names}
+        written = TrialSpec.from_json(kept.pop("spec"))
+        lists: dict[str, Any] = {name: tuple(kept.pop(name)) for name in ("sites", "gates") if name in kept}
+        result = TrialResult(spec=written, **lists, **kept)
     except (ValueError, KeyError, TypeError, RunError) as error:
         raise BrokenResult(f"it cannot be read ({type(error).__name__}: {error})") from error
     if written.hash != spec.hash or found.get("hash") != spec.hash:
         raise BrokenResult(f"it is the result of another trial ({found.get('hash')}, not {spec.hash})")
     for name, low, high in _NUMBERS:
         value = getattr(result, name)
+        if value is None and name in _MAY_BE_MISSING:
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise BrokenResult(f"its {name} is {value!r}")
+    digest = found.pop("digest", None)
+    if digest not in (None, _digest(found)):
+        raise BrokenResult("it was changed after it had been written")
     return result
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON; what went through a file gives what it gave before."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

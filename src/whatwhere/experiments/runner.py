@@ -1,66 +1,78 @@
 """Trials into a folder: skip what is done, continue what was broken off, leave alone what another process has."""
 
+import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from whatwhere.data import Splits
-from whatwhere.errors import RunError
+from whatwhere.errors import RunError, Stopped
 from whatwhere.experiments.arms import arm_cost, build_arm
-from whatwhere.experiments.atomic import write_json
-from whatwhere.experiments.claim import claim, holder
+from whatwhere.experiments.claim import ClaimLost, Held, Observer, State, claim, holder
 from whatwhere.experiments.environment import environment
 from whatwhere.experiments.result import BrokenResult, TrialResult, read_result, write_result
 from whatwhere.experiments.spec import TrialSpec
+from whatwhere.experiments.team import Alone, Team
+from whatwhere.experiments.trial_file import settle_trial_file
 from whatwhere.experiments.watch import Watch
-from whatwhere.train import Trained, train
+from whatwhere.train import Epoch, Trained, train
+from whatwhere.train.metrics import LINES
+from whatwhere.train.signals import StopRequest, stop_requests
 
 __all__ = ["finished_trials", "run_trials"]
 
+# What the first process decides of a trial.
+_SETTLED, _RUN, _LATER = range(3)
+_LOOK_SECONDS = 2.0
+_LAST = "looked at again after the others"
 
-def run_trials(specs: Sequence[TrialSpec], folder: Path, splits: Splits, watch: Watch | None = None) -> None:
+
+def run_trials(
+    specs: Sequence[TrialSpec],
+    folder: Path,
+    splits: Splits,
+    watch: Watch | None = None,
+    loggers: Sequence[str] = (),
+) -> None:
     """Run the trials in order, each in its own sub-folder of ``folder``; ``finished_trials`` reads what came out.
 
-    A trial with a valid result is skipped, one with a checkpoint goes on from there, and one that another live process
-    has claimed is left to it. One that fails does not keep the others from running; it is told at the end.
+    A trial with a valid result is skipped, one with a checkpoint goes on from there. One that fails does not keep the
+    others from running; it is told at the end.
+
+    Any number of runs, on any machines, may share the folder. A trial that another one has is put off, and looked at
+    again when all others are done: by then it is finished, or its process is dead and it is run here, or it is left to
+    that one. To see a process of another machine live takes ten seconds or so, to see it dead a minute.
+
+    Several processes that were started to train together (``launch``) all make this call: the first decides, writes and
+    tells ``watch``.
 
     Args:
         specs: what to train; all on ``splits``.
         folder: written: NAME/trial.json, what ``train`` writes, and NAME/result.json last.
         splits: the data that the specs name.
         watch: told what happens.
+        loggers: as in ``train``.
 
     Raises:
-        RunError: trials failed, at the end; all are named.
+        Stopped: SIGTERM or SIGUSR1 came; the same call goes on.
+        RunError: trials failed, at the end; all are named. At once: one of several processes that train together
+            failed without the others.
         AttachError, GateError, HostError: a trial cannot be built, at once.
     """
-    watch = watch or Watch()
+    team = Team()
+    watch = watch if watch and team.first else Watch()
     watch.begin(len(specs), max((spec.recipe.epochs for spec in specs), default=0))
-    failed: dict[str, RunError] = {}
     try:
-        for spec in specs:
-            try:
-                _run_or_skip(spec, folder / spec.name, splits, watch)
-            except RunError as error:
-                # told anew, since the error itself keeps the trial's network alive, on a GPU perhaps
-                failed[spec.name] = RunError(error.rule, got=error.got, fix=error.fix)
-                watch.failed(spec, error.rule)
+        with stop_requests() as request, team.together():
+            _Run(folder, splits, watch, team, request, loggers).all(specs)
     finally:
         watch.end()
-    if failed:
-        raise _failure(failed, len(specs))
-
-
-def _failure(failed: Mapping[str, RunError], trials: int) -> RunError:
-    fixes = dict.fromkeys(error.fix for error in failed.values() if error.fix)
-    return RunError(
-        f"compare: {len(failed)} of {trials} trials failed: {', '.join(failed)}",
-        got="; ".join(dict.fromkeys(error.rule for error in failed.values())),
-        fix="; ".join(fixes),
-    )
 
 
 def finished_trials(specs: Sequence[TrialSpec], folder: Path) -> list[TrialResult]:
@@ -76,58 +88,179 @@ def finished_trials(specs: Sequence[TrialSpec], folder: Path) -> list[TrialResul
     return results
 
 
-def _run_or_skip(spec: TrialSpec, folder: Path, splits: Splits, watch: Watch) -> None:
-    finished = finished_trials([spec], folder.parent)
-    if finished:  # looked for before the claim, which a closed folder would not take
-        watch.skipped(spec, finished[0])
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with claim(folder / "claim.json") as ours:
-        done = _done(spec, folder, watch)
-        if done is not None:
-            watch.skipped(spec, done)
-        elif not ours:
-            watch.left(spec, f"{holder(folder / 'claim.json')} has it; if that one is gone, delete its claim.json")
-        else:
-            watch.started(spec)
-            result = _run(spec, folder, splits, watch)
-            write_result(folder / "result.json", result)
-            watch.finished(spec, result)
+class _Run:
+    """One call of ``run_trials``; of several processes, each has its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        splits: Splits,
+        watch: Watch,
+        team: Team,
+        request: StopRequest,
+        loggers: Sequence[str],
+    ) -> None:
+        self._loggers = loggers
+        self._folder, self._splits, self._watch, self._team, self._request = folder, splits, watch, team, request
+        self._observer = Observer()
+        self._held: Held | None = None  # the trial at hand, in the first process
+        self._told: set[tuple[str, str]] = set()  # what was said of trials that were put off
+        self._failed: dict[str, RunError] = {}
+
+    def all(self, specs: Sequence[TrialSpec]) -> None:
+        """Every trial once, and those that others have until it is clear what to do with them."""
+        later = [spec for spec in specs if not self._settle(spec, again=False)]
+        while later:
+            later = [spec for spec in later if not self._settle(spec, again=True)]
+            if later:
+                _pause(_LOOK_SECONDS)
+        self._team.alone(lambda: self._tell(len(specs)))
+
+    def _tell(self, trials: int) -> None:
+        if self._failed:
+            errors = self._failed.values()
+            reasons = (f"{error.rule} ({error.got})" if error.got else error.rule for error in errors)
+            raise RunError(
+                f"compare: {len(self._failed)} of {trials} trials failed: {', '.join(self._failed)}",
+                got="; ".join(dict.fromkeys(reasons)),
+                fix="; ".join(dict.fromkeys(error.fix for error in errors if error.fix)),
+            )
+
+    def _settle(self, spec: TrialSpec, *, again: bool) -> bool:
+        """Whether nothing is left to do for the trial, by this run."""
+        self._heed()
+        try:
+            with ExitStack() as stack:
+                decision = self._team.told(lambda: self._decide(spec, again, stack))
+                if decision == _RUN:
+                    self._run(spec)
+                return decision != _LATER
+        except (Stopped, Alone):
+            raise
+        except RunError as error:
+            if isinstance(error, ClaimLost) and self._team.world > 1:  # the others are in the middle of the trial
+                raise
+            # told anew, since the error itself keeps the trial's network alive, on a GPU perhaps
+            self._failed[spec.name] = RunError(error.rule, got=error.got, fix=error.fix)
+            self._watch.failed(spec, error.rule)
+            return True
+
+    def _heed(self) -> None:
+        if self._team.any(bool(self._request.name)):
+            name = self._request.name or "a signal to another process"
+            raise Stopped(f"compare: stopped by {name} between two trials", fix="the same call goes on from there")
+
+    def _decide(self, spec: TrialSpec, again: bool, stack: ExitStack) -> int:
+        folder = self._folder / spec.name
+        if self._finished(spec, again):  # looked for before the claim, which a closed folder would not take
+            return _SETTLED
+        folder.mkdir(parents=True, exist_ok=True)
+        state = self._observer.state(folder / "claim.json")
+        self._held = stack.enter_context(claim(folder / "claim.json", self._observer))
+        if self._finished(spec, again):  # meanwhile
+            return _SETTLED
+        if self._held is None:
+            who = holder(folder / "claim.json")
+            return self._leave(spec, who, state) if again else self._put_off(spec, f"{who} has it; {_LAST}")
+        self._prepare(spec, folder)
+        self._watch.started(spec)
+        return _RUN
+
+    def _finished(self, spec: TrialSpec, again: bool) -> bool:
+        results = finished_trials([spec], self._folder)
+        for result in results:
+            (self._watch.found if again else self._watch.skipped)(spec, result)
+        return bool(results)
+
+    def _leave(self, spec: TrialSpec, who: str, state: State) -> int:
+        """What to do with a trial that nobody has finished and that is not to be had."""
+        if state in ("unsure", "gone"):
+            return self._put_off(spec, f"watching for up to a minute whether {who} still works")
+        gone = "has it; if that one is gone, delete its claim.json"
+        self._watch.left(spec, f"{who} {'is at it' if state == 'alive' else gone}")
+        return _SETTLED
+
+    def _put_off(self, spec: TrialSpec, reason: str) -> int:
+        if (spec.name, reason) not in self._told:
+            self._told.add((spec.name, reason))
+            self._watch.later(spec, reason)
+        return _LATER
+
+    def _prepare(self, spec: TrialSpec, folder: Path) -> None:
+        """Tells of what a process that was killed, or a hand, left in the folder, and mends what can be."""
+        try:
+            read_result(folder / "result.json", spec)
+        except BrokenResult as error:
+            self._watch.warned(f"{folder / 'result.json'}: {error}; the trial is done again from its checkpoint")
+        mended = settle_trial_file(folder, spec)
+        if mended:
+            self._watch.warned(mended)
+
+    def _run(self, spec: TrialSpec) -> None:
+        start = time.perf_counter()
+        arm = build_arm(spec, self._splits)
+        cost = arm_cost(arm.model, self._splits, spec.recipe.batch_size)
+        self._heed()
+        trained = self._train(spec, arm.model)
+        if self._held is None:
+            return
+        self._held.check()
+        result = TrialResult(
+            spec=spec,
+            sites=arm.sites,
+            **_numbers(trained),
+            **asdict(cost),
+            **_resources(self._folder / spec.name / LINES),
+            seconds=time.perf_counter() - start,
+            environment=environment(),
+        )
+        write_result(self._folder / spec.name / "result.json", result)
+        self._watch.finished(spec, result)
+
+    def _train(self, spec: TrialSpec, model: nn.Module) -> Trained:
+        """Training in all processes; where it fails in one, it fails in all."""
+        try:
+            trained = train(
+                model,
+                self._splits,
+                spec.recipe,
+                seed=spec.seed,
+                folder=self._folder / spec.name,
+                on_epoch=lambda done: self._seen(spec, done),
+                progress=False,
+                loggers=self._loggers,
+            )
+        except (Stopped, ClaimLost):
+            raise
+        except RunError as error:
+            self._team.agree((error.rule, error.got, error.closest, error.fix))
+            raise
+        self._team.agree(None)
+        return trained
+
+    def _seen(self, spec: TrialSpec, done: Epoch) -> None:
+        if self._held is not None:
+            self._held.check()
+        self._watch.epoch(spec, done)
 
 
-def _done(spec: TrialSpec, folder: Path, watch: Watch) -> TrialResult | None:
-    try:
-        return read_result(folder / "result.json", spec)
-    except BrokenResult as error:
-        watch.warned(f"{folder / 'result.json'}: {error}; the trial is done again from its checkpoint")
-        return None
-
-
-def _run(spec: TrialSpec, folder: Path, splits: Splits, watch: Watch) -> TrialResult:
-    start = time.perf_counter()
-    write_json(folder / "trial.json", {"format": 1, "name": spec.name, "hash": spec.hash, **spec.to_json()})
-    arm = build_arm(spec, splits)
-    cost = arm_cost(arm.model, splits, spec.recipe.batch_size)
-    trained = train(
-        arm.model,
-        splits,
-        spec.recipe,
-        seed=spec.seed,
-        folder=folder,
-        on_epoch=lambda done: watch.epoch(spec, done),
-        progress=False,
-    )
-    return TrialResult(
-        spec=spec,
-        sites=arm.sites,
-        **_numbers(trained),
-        **asdict(cost),
-        seconds=time.perf_counter() - start,
-        environment=environment(),
-    )
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _numbers(trained: Trained) -> dict[str, Any]:
     names = ("test_accuracy", "validation_accuracy", "best_epoch", "epochs", "train_seconds", "images_per_second")
     finite = trained.test_loss if math.isfinite(trained.test_loss) else None
     return {**{name: getattr(trained, name) for name in names}, "test_loss": finite}
+
+
+def _resources(epochs: Path) -> dict[str, Any]:
+    """Peak memory and the share of time spent waiting, of all epochs in the file; None where one of them lacks it."""
+    try:
+        lines = [json.loads(line) for line in epochs.read_text().splitlines()]
+    except FileNotFoundError:
+        return {}
+    peaks, waits = ([line.get(name) for line in lines] for name in ("peak_bytes", "waiting"))
+    seconds = [line["seconds"] for line in lines]
+    waited = None if None in waits else math.fsum(map(math.prod, zip(waits, seconds, strict=True))) / math.fsum(seconds)
+    return {"peak_bytes": None if None in peaks else max(peaks), "waiting": waited}

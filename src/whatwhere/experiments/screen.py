@@ -39,6 +39,12 @@ class Lines(Watch):
     def skipped(self, spec: TrialSpec, result: TrialResult) -> None:
         self._over(spec, f"test {_accuracy(result)}, finished before")
 
+    def later(self, spec: TrialSpec, reason: str) -> None:
+        self._say(f"{_label(spec)}: {reason}")
+
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+        self._over(spec, f"test {_accuracy(result)}, finished by another process")
+
     def left(self, spec: TrialSpec, reason: str) -> None:
         self._over(spec, f"left out: {reason}")
 
@@ -90,6 +96,10 @@ class Bar(Lines):
 
     def skipped(self, spec: TrialSpec, result: TrialResult) -> None:
         super().skipped(spec, result)
+        self._shorten(spec)
+
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+        super().found(spec, result)
         self._shorten(spec)
 
     def left(self, spec: TrialSpec, reason: str) -> None:

@@ -5,26 +5,20 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from whatwhere.attach.building import own_place
+from whatwhere.experiments.arm_names import CONTROLS, YARDSTICK, Start, default_place, parse_arm
 from whatwhere.hosts import Stem
 from whatwhere.train import Recipe
 
-__all__ = ["YARDSTICK", "Comparison", "Start", "TrialSpec", "default_place"]
+__all__ = ["Comparison", "TrialSpec"]
 
-Start = Literal["preset", "identity"]
-
-YARDSTICK = "none"
-
-
-def default_place(gate: str) -> str:
-    """Where a gate's paper puts it, as ``attach_`` does when it is told no place.
-
-    Raises:
-        GateError: an unknown gate or option.
-    """
-    return own_place(gate)
+# A recipe's fields that the first release had. One added later counts in a spec's hash only where it is not at its
+# default, so that trials finished before it came stay finished.
+_FIRST_FIELDS = (
+    *("epochs", "batch_size", "optimiser", "lr", "momentum", "nesterov", "weight_decay", "schedule", "warmup_epochs"),
+    *("milestones", "gamma", "label_smoothing", "precision", "channels_last", "padding", "flip", "clip_norm"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +28,9 @@ class TrialSpec:
     Args:
         host: the host's name.
         stem: "small" or "standard".
-        gate: a gate string, or "none" for the bare host.
-        at: where the gate goes; None for the bare host.
-        start: "preset" or "identity".
+        gate: a gate string, "none" for the bare host, or a control with its options (``arm_names``).
+        at: where the gate goes; None for the bare host, and for hosts made wider or deeper.
+        start: "preset", "identity" or "frozen".
         data: the data set's name.
         limit: training images kept, None for all.
         image_size: side to which images are brought, None for their own.
@@ -73,7 +67,14 @@ class TrialSpec:
     @property
     def hash(self) -> str:
         """The first 8 hex digits of the SHA-256 of the canonical JSON; 1 and 1.0 are one number."""
-        text = json.dumps(_canonical(self.to_json()), sort_keys=True, separators=(",", ":"))
+        plain = self.to_json()
+        usual = Recipe()
+        plain["recipe"] = {
+            key: part
+            for key, part in plain["recipe"].items()
+            if key in _FIRST_FIELDS or getattr(self.recipe, key) != getattr(usual, key)
+        }
+        text = json.dumps(_canonical(plain), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
@@ -89,12 +90,12 @@ class Comparison:
 
     Args:
         host: the host's name.
-        gates: gate strings, "none" among them: the yardstick for all others.
+        gates: names of arms (``parse_arm``), "none" among them: the yardstick for all others.
         data: the data set's name.
         seeds: number of seeds, 0 to ``seeds - 1``.
         recipe: how every trial is trained.
-        at: one place for all gates; None puts each at its own (``default_place``).
-        start: "preset" or "identity".
+        at: one place for all gates whose name says none; None puts each at its own (``default_place``).
+        start: how all gates start whose name does not say.
         stem: "small" or "standard"; None is small for images up to 64 pixels where the host can have it.
         limit: training images kept, None for all.
         image_size: side to which images are brought, None for their own.
@@ -117,6 +118,16 @@ class Comparison:
         """The dictionary that JSON gives back, with lists for tuples."""
         return _plain(self)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Comparison":
+        """Rebuild a comparison from ``to_json``'s dictionary, whatever else is in it.
+
+        Raises:
+            TypeError, KeyError, RunError: the dictionary is not a comparison's.
+        """
+        known = {key: value[key] for key in cls.__dataclass_fields__ if key in value}
+        return cls(**{**known, "gates": tuple(value["gates"]), "recipe": Recipe(**value["recipe"])})
+
     def setting(self) -> dict[str, Any]:
         """What all trials of one folder share, flat; gates, their places and the number of seeds may grow."""
         free = {"gates", "at", "start", "seeds"}
@@ -126,21 +137,22 @@ class Comparison:
 
     def trials(self) -> Sequence[TrialSpec]:
         """All trials, seed by seed, so that a comparison that is broken off has the same seeds in every arm."""
-        return [self.trial(gate, seed) for seed in range(self.seeds) for gate in self.gates]
+        return [self.trial(arm, seed) for seed in range(self.seeds) for arm in self.gates]
 
-    def trial(self, gate: str, seed: int) -> TrialSpec:
-        """The trial of one arm and one seed; the bare host's does not depend on where gates would go.
+    def trial(self, arm: str, seed: int) -> TrialSpec:
+        """The trial of one arm and one seed; one without a gate does not depend on where gates would go.
 
         Raises:
-            GateError: an unknown gate or option, when no place is given.
+            RunError: the name is no arm's; GateError: an unknown gate or option, when no place is given.
         """
-        bare = gate == YARDSTICK
+        named = parse_arm(arm)
+        gated = named.gate not in (YARDSTICK, *CONTROLS)
         return TrialSpec(
             host=self.host,
             stem=self.stem or "small",
-            gate=gate,
-            at=None if bare else self.at or default_place(gate),
-            start="preset" if bare else self.start,
+            gate=named.gate if named.parameters is None else arm,
+            at=named.at or (self.at if gated else None) or default_place(named.gate),
+            start=(named.start or self.start) if gated else "preset",
             data=self.data,
             limit=self.limit,
             image_size=self.image_size,

@@ -5,11 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 from whatwhere.data import Splits
+from whatwhere.experiments.arm_names import YARDSTICK
 from whatwhere.experiments.environment import environment
 from whatwhere.experiments.facts import ArmFacts
+from whatwhere.experiments.power import POWER
+from whatwhere.experiments.resampling import smallest_sign_flip_p
 from whatwhere.experiments.result import TrialResult
-from whatwhere.experiments.spec import YARDSTICK, Comparison
-from whatwhere.experiments.statistics import Difference, compare_arms, describe
+from whatwhere.experiments.spec import Comparison
+from whatwhere.experiments.statistics import LEVEL, Difference, compare_arms, describe
 
 __all__ = ["summarise"]
 
@@ -19,22 +22,26 @@ def summarise(
 ) -> dict[str, Any]:
     """Accuracies (percent), paired differences (percentage points) and costs of all arms.
 
-    Costs are per image and in float32, whatever the precision of training.
+    An arm's "gate" is its name, with place, start and options as it was asked for. Costs are per image and in float32,
+    whatever the precision of training.
 
     Args:
         comparison: what was asked for.
-        facts: one entry for each of its gates.
+        facts: one entry for each of its arms.
         results: the finished trials; missing ones are listed under ``pending``.
         splits: the data, for the number of images.
     """
-    values: dict[str, dict[int, float]] = {gate: {} for gate in comparison.gates}
-    for result in results:
-        values[result.spec.gate][result.spec.seed] = 100 * result.test_accuracy
-    differences = compare_arms(values)
-    pending = [spec.name for spec in comparison.trials() if spec.seed not in values[spec.gate]]
+    values = _values(comparison, results)
+    differences = compare_arms(values, YARDSTICK, declared=comparison.seeds)
+    pending = [
+        comparison.trial(arm, seed).name
+        for seed in range(comparison.seeds)
+        for arm in comparison.gates
+        if seed not in values[arm]
+    ]
     here, environments = environment(), _distinct(result.environment for result in results)
-    order = [YARDSTICK, *(gate for gate in comparison.gates if gate != YARDSTICK)]
-    arms = [_arm(comparison, gate, facts[gate], values[gate], differences.get(gate)) for gate in order]
+    order = [YARDSTICK, *differences]
+    arms = [_arm(comparison, arm, facts[arm], values[arm], differences.get(arm)) for arm in order]
     return {
         "format": 1,
         "comparison": comparison.to_json(),
@@ -42,18 +49,35 @@ def summarise(
         "summarised_on": here,
         "trained_on": environments,
         "pending": pending,
-        "notes": _notes(comparison, facts, splits, here) + _caveats(pending, environments),
+        "notes": [
+            *_notes(comparison, facts, splits, here),
+            *_statements(comparison.seeds, differences),
+            *_caveats(pending, environments),
+        ],
         "arms": arms,
     }
 
 
+def _values(comparison: Comparison, results: Sequence[TrialResult]) -> dict[str, dict[int, float]]:
+    """Percent by arm and seed; a result belongs to the arms whose trial it is, whatever its gate is called."""
+    found = {result.spec.hash: 100 * result.test_accuracy for result in results}
+    return {
+        arm: {
+            seed: found[trial]
+            for seed in range(comparison.seeds)
+            if (trial := comparison.trial(arm, seed).hash) in found
+        }
+        for arm in comparison.gates
+    }
+
+
 def _arm(
-    comparison: Comparison, gate: str, facts: ArmFacts, values: Mapping[int, float], difference: Difference | None
+    comparison: Comparison, arm: str, facts: ArmFacts, values: Mapping[int, float], difference: Difference | None
 ) -> dict[str, Any]:
-    spec = comparison.trial(gate, 0)
+    spec = comparison.trial(arm, 0)
     latency = facts.latency
     return {
-        "gate": gate,
+        "gate": arm,
         "at": spec.at,
         "start": spec.start,
         "sites": list(facts.sites),
@@ -64,6 +88,7 @@ def _arm(
         "ms_per_image_low": latency and latency.low_ms / facts.batch,
         "ms_per_image_high": latency and latency.high_ms / facts.batch,
         "latency_batch": facts.batch,
+        "declared": comparison.seeds,
         "accuracy": asdict(describe(list(values.values()))) if values else None,
         "seeds": {str(seed): value for seed, value in sorted(values.items())},
         "difference": difference and asdict(difference),
@@ -76,15 +101,36 @@ def _notes(comparison: Comparison, facts: Mapping[str, ArmFacts], splits: Splits
     batch = facts[YARDSTICK].batch
     return [
         f"{comparison.host} on {comparison.data}, epochs: {comparison.recipe.epochs}, {seeds}: in one seed all arms "
-        "start from the same host weights and see the images in the same order.",
+        "see the images in the same order and, where the host is the same, start from the same host weights.",
         f"The epoch was chosen on the validation split ({len(splits.validation)} images); the test split "
         f"({len(splits.test)} images) was read once a trial.",
         f"Accuracies are percent, mean ± standard deviation. Differences are to {YARDSTICK}, in percentage points, "
         "with the 95 % t interval over paired seeds; a verdict rests on the paired t test at 5 %, Holm-corrected over "
-        "the arms.",
+        "the arms, and is given when all declared seeds are in.",
         f"Per image: MACs of a forward; kept, the bytes that training at batch {comparison.recipe.batch_size} keeps "
         f"for backward in float32; ms, the median of forwards at batch {batch}, arms interleaved, in float32 on "
         f"{here['device']}, threads: {here['threads']}.",
+    ]
+
+
+def _statements(seeds: int, differences: Mapping[str, Difference]) -> list[str]:
+    """What the tests could have found, and what two others say that need no normal distribution."""
+    tested = {arm: one for arm, one in differences.items() if one.detectable is not None}
+    if not tested:
+        return []
+    level = "5 %" if len(differences) == 1 else f"5 % / {len(differences)} arms"
+    least = smallest_sign_flip_p(seeds)
+    never = f"; with {seeds} seeds it cannot be below {least:.3g}, whatever the gain" if least > 1 - LEVEL else ""
+    others = "; ".join(
+        f"{arm} [{one.bootstrap_low:+.2f}, {one.bootstrap_high:+.2f}], p {one.permutation_p:.3g}"
+        for arm, one in tested.items()
+    )
+    return [
+        f"Detectable: the true difference that {seeds} seeds show with probability {100 * POWER:.0f} % at {level}, "
+        "given how much the differences vary, which few seeds tell only roughly. Where it is more than you care about, "
+        '"no significant difference" is no evidence that there is none.',
+        "Without the normal distribution: 95 % percentile bootstrap intervals (too narrow for few seeds) and p of the "
+        f"sign-flip test, not corrected{never}: {others}.",
     ]
 
 

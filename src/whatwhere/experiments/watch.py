@@ -25,6 +25,12 @@ class Watch:
     def skipped(self, spec: TrialSpec, result: TrialResult) -> None:
         """The trial was finished before."""
 
+    def later(self, spec: TrialSpec, reason: str) -> None:
+        """The trial is put off, because somebody else is at it; it is looked at again."""
+
+    def found(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Somebody else has finished the trial that had been put off."""
+
     def left(self, spec: TrialSpec, reason: str) -> None:
         """The trial is left out, because somebody else is at it."""
 
