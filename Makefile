@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint types fix reach readme clean
+.PHONY: help install demo test test-slow lint types fix reach bench-train readme clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ fix: $(READY)  ## format, and mend what can be mended by itself
 
 reach: $(READY)  ## hold the sites found in torchvision's and timm's networks against timm's own feature_info
 	$(BIN)/python benchmarks/reach.py
+
+bench-train: $(READY)  ## race the training loop against a plain one and timm's parts; some fifteen minutes
+	$(BIN)/python benchmarks/train_step.py
 
 readme: $(READY)  ## fill the README's tables from the result files
 	$(BIN)/python benchmarks/readme.py

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from whatwhere.experiments import markdown
+from whatwhere.experiments import grid
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -38,7 +38,7 @@ def filled(text: str) -> str:
     """The README with the tables that the result files give."""
     tables = {
         "reach": reach(json.loads(REACH.read_text())),
-        "compare": markdown(json.loads(CIFAR.read_text())).strip(),
+        "compare": grid(json.loads(CIFAR.read_text())).markdown().strip(),
     }
     for name, table in tables.items():
         pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(\n<!-- end -->)"

@@ -43,7 +43,7 @@ MAY_IMPORT = {
         "whatwhere",
     },
     "__main__": {"cli"},
-    "__init__": {"attach", "gates"},
+    "__init__": {"attach", "gates", "hub"},
 }
 HEAVY = {
     "torchvision",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from whatwhere.errors import WhatwhereError
     from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
+    from whatwhere.hub import load_network, load_released, save_network
 
 __version__ = "0.1.0"
 
@@ -40,18 +41,22 @@ __all__ = [
     "disabled",
     "host_state_dict",
     "load_gates",
+    "load_network",
+    "load_released",
     "plan",
     "save_gates",
+    "save_network",
     "status",
 ]
 
+_HUB = ("load_network", "load_released", "save_network")
 _GATES = ("BAM", "CBAM", "SE", "ChannelGate", "Gate", "Maps", "SpatialGate")
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'whatwhere' has no attribute {name!r}")
-    home = "errors" if name == "WhatwhereError" else "gates" if name in _GATES else "attach"
+    home = "errors" if name == "WhatwhereError" else "gates" if name in _GATES else "hub" if name in _HUB else "attach"
     return getattr(import_module(f"whatwhere.{home}"), name)
 
 
