@@ -10,6 +10,7 @@ import torch
 import tyro
 
 from whatwhere.cli.compare import Compare
+from whatwhere.cli.machine import Machine
 from whatwhere.errors import RunError
 
 
@@ -26,8 +27,9 @@ def test_every_option_has_a_help_text(capsys):
     with pytest.raises(SystemExit):
         tyro.cli(Compare, args=["--help"], prog="whatwhere compare")
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    assert all(f"--{field.name.replace('_', '-')}" in text for field in fields(Compare))
-    assert len(re.findall(r"[\w)]\. \(default: ", text)) == len(fields(Compare))
+    options = [field.name for field in (*fields(Compare), *fields(Machine)) if field.name != "machine"]
+    assert all(f"--{name.replace('_', '-')}" in text for name in options)
+    assert len(re.findall(r"[\w)]\. \(default: ", text)) == len(options)
 
 
 def test_the_table_goes_to_stdout_and_progress_to_stderr(lab, tmp_path, capsys):
@@ -39,6 +41,7 @@ def test_the_table_goes_to_stdout_and_progress_to_stderr(lab, tmp_path, capsys):
         "2/4 se seed 0",
         "3/4 none seed 1",
         "4/4 se seed 1",
+        f"{tmp_path}/",
     ]
 
 
@@ -90,4 +93,3 @@ def test_a_terminal_gets_a_table_with_the_folder(lab, tmp_path, capsys, monkeypa
     out = capsys.readouterr().out
     assert "accuracy %" in out
     assert "one seed: no statement" in out
-    assert f"{tmp_path}/: summary.json, table.md, picture.png" in out

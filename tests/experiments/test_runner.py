@@ -15,8 +15,8 @@ import torch
 from whatwhere.errors import RunError, Stopped
 from whatwhere.experiments import Comparison, Watch, finished_trials, run_trials, runner
 from whatwhere.experiments.claim import Observer
-from whatwhere.train import Epoch, Recipe
-from whatwhere.train.metrics import write_epochs
+from whatwhere.train import Recipe
+from whatwhere.train.signals import stop_requests
 
 COMPARISON = Comparison("tiny", ("none", "se"), "tiny", seeds=2, recipe=Recipe(epochs=2, batch_size=4))
 TRIALS = COMPARISON.trials()
@@ -182,20 +182,6 @@ def test_a_result_of_the_first_release_is_believed(lab, tmp_path):
     (result,) = finished_trials(TRIALS[:1], tmp_path)
     assert (result.gates, result.peak_bytes, result.waiting) == ((), None, None)
     assert result.test_accuracy == 0.8
-
-
-def test_memory_and_waiting_are_those_of_all_epochs(lab, tmp_path, monkeypatch):
-    """Of those before an interruption, too, which this call has not seen."""
-
-    def train(*words, folder, **more):
-        numbers = (0.1, 1.0, 0.5, 1.0, 0.5)
-        write_epochs(folder, [Epoch(1, *numbers, 1.0, 8.0, 0.1, 700), Epoch(2, *numbers, 3.0, 8.0, 0.5, 600)])
-        return lab.train(*words, folder=folder, **more)
-
-    monkeypatch.setattr(runner, "train", train)
-    run_trials(TRIALS[:1], tmp_path, lab.splits)
-    (result,) = finished_trials(TRIALS[:1], tmp_path)
-    assert (result.peak_bytes, result.waiting) == (700, pytest.approx(0.4))
 
 
 # folders that a process left half-written, or a hand changed
@@ -537,6 +523,26 @@ def test_a_trial_that_was_stopped_has_not_failed(lab, tmp_path):
     assert caught.value is lab.fails["se", 0]
     assert lab.trained == ALL[:1]
     assert not any(words[0] == "failed" for words in notes.heard)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_at_the_edge_of_training_is_not_forgotten(lab, tmp_path, monkeypatch, when):
+    """Training listens for itself, but not from its first moment to its last."""
+
+    def train(*words, **more):
+        if when == "before":
+            os.kill(os.getpid(), signal.SIGTERM)
+        with stop_requests() as request:
+            if request.name:
+                raise Stopped(f"train: stopped by {request.name}")
+            trained = lab.train(*words, **more)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return trained
+
+    monkeypatch.setattr(runner, "train", train)
+    with pytest.raises(Stopped):
+        run_trials(TRIALS, tmp_path, lab.splits)
+    assert lab.trained == ([] if when == "before" else ALL[:1])
 
 
 def test_a_signal_while_others_are_waited_for_ends_the_run(lab, tmp_path, pauses):

@@ -18,7 +18,7 @@ def trained(monkeypatch):
     """Training by table: what was trained, and accuracies that grow with the seed."""
     done = []
 
-    def train(model, splits, recipe, *, seed, folder, on_epoch, progress):
+    def train(model, splits, recipe, *, seed, folder, on_epoch, progress, loggers):
         gate = json.loads((folder / "trial.json").read_text())["gate"]
         if gate in fails:
             raise RunError(fails[gate])
@@ -114,8 +114,11 @@ def test_the_dry_run_writes_nothing_and_ends_with_the_sum(capsys, tmp_path):
 def test_the_command_ends_with_the_table(trained, capsys, tmp_path):
     words = ["reproduce", "bam/3a", "--rows", "resnet50", "--profile", "smoke", "--also", "bam/frozen,wider"]
     assert main([*words, "--out", str(tmp_path), "--quiet"]) == 0
-    out = capsys.readouterr().out
-    assert out == (tmp_path / "bam-3a" / "table.md").read_text()
+    out, err = capsys.readouterr()
+    folder = tmp_path / "bam-3a"
+    assert out == (folder / "table.md").read_text()
+    assert err.splitlines() == [str(folder / name) for name in ("report.html", "report.md", "report.csv")]
+    assert "BAM table 3a" in (folder / "report.html").read_text()
     summary = json.loads((tmp_path / "bam-3a" / "resnet8-scenes" / "summary.json").read_text())
     arms = [arm["gate"] for arm in summary["arms"]]
     assert arms[:3] == ["none", "bam", "bam/frozen"]

@@ -41,6 +41,9 @@ def test_learns_and_writes_down(tmp_path):
     assert epochs[done.best_epoch - 1].validation_accuracy == done.validation_accuracy
     assert done.train_seconds == pytest.approx(sum(one.seconds for one in epochs))
     assert done.images_per_second == pytest.approx(4 * 72 / done.train_seconds)
+    assert done.waiting == pytest.approx(sum(one.waiting * one.seconds for one in epochs) / done.train_seconds)
+    assert done.peak_bytes == max(one.peak_bytes for one in epochs)
+    assert done.test_accuracy <= done.test_top5 <= 1
     assert {path.name for path in (tmp_path / "a" / "b").iterdir()} == {
         "metrics.jsonl",
         "metrics.csv",

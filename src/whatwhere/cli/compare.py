@@ -1,5 +1,6 @@
 """`whatwhere compare`: does a gate pay?"""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -120,6 +121,8 @@ class Compare:
         summary = compare(comparison, self.out, root=self.root, watch=watch, loggers=self.machine.loggers)
         if is_first():
             grid(summary).show()
+            if not self.machine.quiet:
+                print(f"{self.out}/: summary.json, table.md, picture.png", file=sys.stderr)
         return 0
 
     def _recipe(self) -> "Recipe":

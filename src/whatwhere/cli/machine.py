@@ -1,5 +1,6 @@
 """What a command that trains may use of this machine and of others."""
 
+import os
 from dataclasses import dataclass
 
 __all__ = ["Machine"]
@@ -14,7 +15,7 @@ class Machine:
     num_nodes: int | None = None
     """Machines that train each trial together, started by torchrun or SLURM's srun; None: what these say."""
     threads: int | None = None
-    """CPU threads; None: torch's choice."""
+    """CPU threads, of all processes on this machine; None: torch's choice."""
     log: str | None = None
     """Where else to show the epochs: tensorboard, wandb, or both with a comma between."""
     quiet: bool = False
@@ -45,5 +46,6 @@ class Machine:
 
             if self.threads < 1:
                 raise RunError(f"{verb} --threads: there must be at least one thread", got=f"--threads {self.threads}")
-            torch.set_num_threads(self.threads)
+            together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that share this machine's threads
+            torch.set_num_threads(max(1, self.threads // together))
         return launch(self.devices, self.num_nodes)

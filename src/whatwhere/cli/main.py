@@ -35,20 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         return int(command.run())
-    except Stopped as error:
-        print(error, file=sys.stderr)
-        return 75
     except WhatwhereError as error:
-        print(error, file=sys.stderr)
-        return 2
+        _tell(str(error))
+        return 75 if isinstance(error, Stopped) else 2
     except OSError as error:
         fix = way_out(error)
         if error.errno is None or not fix:
             raise
         rule = f"{type(command).__name__.lower()}: {os.strerror(error.errno).lower()}"
         fix = f"{fix}, then run the same command again; what is finished is kept"
-        print(WhatwhereError(rule, got=str(error.filename or ""), fix=fix), file=sys.stderr)
+        _tell(str(WhatwhereError(rule, got=str(error.filename or ""), fix=fix)))
         return 2
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        _tell("stopped; run the same command again to go on")
         return 130
+
+
+def _tell(message: str) -> None:
+    """On standard error; of several processes that train together, the first speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        print(message, file=sys.stderr)

@@ -78,7 +78,8 @@ class Reproduce:
         found = reproduce(asked, out, command=command, root=self.root, watch=watch, loggers=self.machine.loggers)
         if is_first():
             grid(found).show()
-            print(*report(out / self.table.replace("/", "-")), sep="\n")
+            for path in report(out / self.table.replace("/", "-")):
+                print(path, file=sys.stderr)
         return 0
 
     def _asked(self) -> "Reproduction":

@@ -23,8 +23,9 @@ _NUMBERS = (
     ("seconds", 0, math.inf),
     ("peak_bytes", 0, math.inf),
     ("waiting", 0, 1),
+    ("test_top5", 0, 1),
 )
-_MAY_BE_MISSING = ("peak_bytes", "waiting")
+_MAY_BE_MISSING = ("peak_bytes", "waiting", "test_top5")
 
 
 class BrokenResult(Exception):
@@ -36,9 +37,9 @@ class TrialResult:
     """One finished trial.
 
     Accuracies are shares in 0..1; costs as in ``ArmCost``; ``test_loss`` is None when it was not finite; ``seconds`` is
-    the wall time of the process that finished the trial; ``gates`` has what each gate did to the test images;
-    ``peak_bytes`` is the most memory that training used, as in ``Epoch``, and ``waiting`` the share of its time that
-    was spent waiting for images. The last three are empty in files that are older than they.
+    the wall time of the process that finished the trial; ``gates`` has what each gate did to a batch of validation
+    images (``gate_statistics``); ``peak_bytes``, ``waiting`` and ``test_top5`` are as in ``Trained``. The last four are
+    empty in files that are older than they.
     """
 
     spec: TrialSpec
@@ -58,6 +59,7 @@ class TrialResult:
     gates: tuple[Mapping[str, Any], ...] = ()
     peak_bytes: int | None = None
     waiting: float | None = None
+    test_top5: float | None = None
 
 
 def write_result(path: Path, result: TrialResult) -> None:

@@ -1,28 +1,30 @@
 """Trials into a folder: skip what is done, continue what was broken off, leave alone what another process has."""
 
-import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from whatwhere.data import Splits
+from whatwhere.data import Splits, normalise
 from whatwhere.errors import RunError, Stopped
-from whatwhere.experiments.arms import arm_cost, build_arm
+from whatwhere.experiments.arms import Arm, arm_cost, build_arm
 from whatwhere.experiments.claim import ClaimLost, Held, Observer, State, claim, holder
 from whatwhere.experiments.environment import environment
+from whatwhere.experiments.gate_statistics import gate_statistics
 from whatwhere.experiments.result import BrokenResult, TrialResult, read_result, write_result
 from whatwhere.experiments.spec import TrialSpec
 from whatwhere.experiments.team import Alone, Team
 from whatwhere.experiments.trial_file import settle_trial_file
 from whatwhere.experiments.watch import Watch
-from whatwhere.train import Epoch, Trained, train
-from whatwhere.train.metrics import LINES
+from whatwhere.train import Epoch, Recipe, Trained, train
+from whatwhere.train.feeding import in_order
+from whatwhere.train.ranks import Ranks
 from whatwhere.train.signals import StopRequest, stop_requests
 
 __all__ = ["finished_trials", "run_trials"]
@@ -30,6 +32,8 @@ __all__ = ["finished_trials", "run_trials"]
 # What the first process decides of a trial.
 _SETTLED, _RUN, _LATER = range(3)
 _LOOK_SECONDS = 2.0
+# Images that the trained gates are shown.
+_LOOKED_AT = 128
 _LAST = "looked at again after the others"
 
 
@@ -210,7 +214,7 @@ class _Run:
             sites=arm.sites,
             **_numbers(trained),
             **asdict(cost),
-            **_resources(self._folder / spec.name / LINES),
+            gates=_seen_by_gates(arm, self._splits, spec.recipe),
             seconds=time.perf_counter() - start,
             environment=environment(),
         )
@@ -249,18 +253,16 @@ def _pause(seconds: float) -> None:
 
 
 def _numbers(trained: Trained) -> dict[str, Any]:
-    names = ("test_accuracy", "validation_accuracy", "best_epoch", "epochs", "train_seconds", "images_per_second")
-    finite = trained.test_loss if math.isfinite(trained.test_loss) else None
-    return {**{name: getattr(trained, name) for name in names}, "test_loss": finite}
+    found = asdict(trained)
+    return {**found, "test_loss": trained.test_loss if math.isfinite(trained.test_loss) else None}
 
 
-def _resources(epochs: Path) -> dict[str, Any]:
-    """Peak memory and the share of time spent waiting, of all epochs in the file; None where one of them lacks it."""
-    try:
-        lines = [json.loads(line) for line in epochs.read_text().splitlines()]
-    except FileNotFoundError:
-        return {}
-    peaks, waits = ([line.get(name) for line in lines] for name in ("peak_bytes", "waiting"))
-    seconds = [line["seconds"] for line in lines]
-    waited = None if None in waits else math.fsum(map(math.prod, zip(waits, seconds, strict=True))) / math.fsum(seconds)
-    return {"peak_bytes": None if None in peaks else max(peaks), "waiting": waited}
+def _seen_by_gates(arm: Arm, splits: Splits, recipe: Recipe) -> tuple[Mapping[str, Any], ...]:
+    """What the trained gates do to one batch of validation images."""
+    if not arm.sites:
+        return ()
+    where = next(arm.model.parameters()).device
+    images, _ = next(in_order(splits.validation, _LOOKED_AT, Ranks(), where))
+    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    batch = normalise(images, splits.mean, splits.std).contiguous(memory_format=layout)
+    return tuple(gate_statistics(arm.model, batch))

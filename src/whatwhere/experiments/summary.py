@@ -31,7 +31,8 @@ def summarise(
         results: the finished trials; missing ones are listed under ``pending``.
         splits: the data, for the number of images.
     """
-    values = _values(comparison, results)
+    values = _values(comparison, results, "test_accuracy")
+    fives = _values(comparison, results, "test_top5")
     differences = compare_arms(values, YARDSTICK, declared=comparison.seeds)
     pending = [
         comparison.trial(arm, seed).name
@@ -41,7 +42,7 @@ def summarise(
     ]
     here, environments = environment(), _distinct(result.environment for result in results)
     order = [YARDSTICK, *differences]
-    arms = [_arm(comparison, arm, facts[arm], values[arm], differences.get(arm)) for arm in order]
+    arms = [_arm(comparison, arm, facts[arm], values[arm], fives[arm], differences.get(arm)) for arm in order]
     return {
         "format": 1,
         "comparison": comparison.to_json(),
@@ -58,9 +59,13 @@ def summarise(
     }
 
 
-def _values(comparison: Comparison, results: Sequence[TrialResult]) -> dict[str, dict[int, float]]:
-    """Percent by arm and seed; a result belongs to the arms whose trial it is, whatever its gate is called."""
-    found = {result.spec.hash: 100 * result.test_accuracy for result in results}
+def _values(comparison: Comparison, results: Sequence[TrialResult], field: str) -> dict[str, dict[int, float]]:
+    """A share as percent by arm and seed, those without one left out.
+
+    A result belongs to the arms whose trial it is, whatever its gate is called.
+    """
+    shares = {result.spec.hash: getattr(result, field) for result in results}
+    found = {trial: 100 * share for trial, share in shares.items() if share is not None}
     return {
         arm: {
             seed: found[trial]
@@ -72,7 +77,12 @@ def _values(comparison: Comparison, results: Sequence[TrialResult]) -> dict[str,
 
 
 def _arm(
-    comparison: Comparison, arm: str, facts: ArmFacts, values: Mapping[int, float], difference: Difference | None
+    comparison: Comparison,
+    arm: str,
+    facts: ArmFacts,
+    values: Mapping[int, float],
+    fives: Mapping[int, float],
+    difference: Difference | None,
 ) -> dict[str, Any]:
     spec = comparison.trial(arm, 0)
     latency = facts.latency
@@ -90,6 +100,7 @@ def _arm(
         "latency_batch": facts.batch,
         "declared": comparison.seeds,
         "accuracy": asdict(describe(list(values.values()))) if values else None,
+        "top5": asdict(describe(list(fives.values()))) if fives else None,
         "seeds": {str(seed): value for seed, value in sorted(values.items())},
         "difference": difference and asdict(difference),
     }

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from whatwhere.errors import RunError
-from whatwhere.train.engine import _meet as meet
+from whatwhere.train.engine import meet
 from whatwhere.train.ranks import Ranks
 
 __all__ = ["Alone", "Failure", "Team"]

@@ -15,6 +15,9 @@ from whatwhere.train.launch import is_first
 
 __all__ = ["reproduce"]
 
+# A paper's metric and what a summary calls the accuracy behind it.
+_METRICS = {"top1": "accuracy", "top5": "top5"}
+
 
 def reproduce(
     asked: Reproduction,
@@ -132,7 +135,7 @@ def _ours(found: Mapping[str, Any], part: Part) -> dict[str, Any]:
         "macs": found["macs_per_image"],
         "n": accuracy["n"] if accuracy else 0,
         "declared": part.comparison.seeds,
-        "metrics": {"error_top1": _error(accuracy)} if accuracy else {},
+        "metrics": {f"error_{name}": _error(found[key]) for name, key in _METRICS.items() if found.get(key)},
         "difference": found["difference"],
     }
 

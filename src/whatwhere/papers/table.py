@@ -1,6 +1,6 @@
 """A reproduction as a table: the paper's figures beside ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whatwhere.experiments.grid import ABSENT, Grid
@@ -8,22 +8,9 @@ from whatwhere.experiments.table import difference_words, seeds_words
 
 __all__ = ["grid"]
 
-_HEADERS = (
-    "host",
-    "row",
-    "arm",
-    "paper M",
-    "ours M",
-    "paper GMACs",
-    "ours GMACs",
-    "paper error %",
-    "ours error % [95 %]",
-    "n",
-    "accuracy difference [95 %]",
-    "detectable",
-    "p (Holm)",
-    "verdict",
-)
+_COSTS = ("host", "row", "arm", "paper M", "ours M", "paper GMACs", "ours GMACs")
+_STATEMENTS = ("n", "accuracy difference [95 %]", "detectable", "p (Holm)", "verdict")
+_METRICS = {"error_top1": "error", "error_top5": "top-5 error"}
 _WORDS = frozenset({"host", "row", "arm", "verdict"})
 
 
@@ -32,10 +19,12 @@ def grid(found: Mapping[str, Any]) -> Grid:
     stand_ins = [f"Not the paper's experiment: {'; '.join(found['stand_ins'])}."] if found["stand_ins"] else []
     unverified = [f"Unverified: {words}." for words in found["unverified"]]
     notes = [f"{found['title']}; profile {found['profile']}.", *stand_ins, *found["notes"], *unverified]
-    return Grid(_HEADERS, [_cells(row) for row in found["rows"]], _WORDS, notes)
+    metrics = [key for key in _METRICS if any(key in row["paper"]["metrics"] for row in found["rows"])]
+    errors = [f"{whose} {_METRICS[key]} %" for key in metrics for whose in ("paper", "ours")]
+    return Grid((*_COSTS, *errors, *_STATEMENTS), [_cells(row, metrics) for row in found["rows"]], _WORDS, notes)
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]:
     paper, ours = row["paper"], row["ours"] or {}
     swapped = f" ({row['ran_host']})" if row["ran_host"] != row["host"] else ""
     return (
@@ -46,11 +35,14 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{ours['parameters'] / 1e6:.3f}" if ours else ABSENT,
         paper["gmacs"] or ABSENT,
         f"{ours['macs'] / 1e9:.3f}" if ours else ABSENT,
-        paper["metrics"].get("error_top1", ABSENT),
-        _moments(ours.get("metrics", {}).get("error_top1")),
+        *(cell for key in metrics for cell in _metric(key, paper["metrics"], ours.get("metrics", {}))),
         seeds_words(ours["n"], ours["declared"]) if ours else ABSENT,
         *difference_words(ours.get("difference")),
     )
+
+
+def _metric(key: str, paper: Mapping[str, str], ours: Mapping[str, Any]) -> tuple[str, str]:
+    return paper.get(key, ABSENT), _moments(ours.get(key))
 
 
 def _moments(moments: Mapping[str, Any] | None) -> str:

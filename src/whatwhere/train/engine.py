@@ -11,7 +11,7 @@ import torch.distributed as dist
 from whatwhere.errors import RunError, first_line
 from whatwhere.train.recipe import Recipe
 
-__all__ = ["engine"]
+__all__ = ["engine", "meet"]
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def engine(recipe: Recipe) -> Iterator[Any]:
         # given outright, so that an environment variable of `accelerate launch` cannot divide the loss
         whole_steps = GradientAccumulationPlugin(num_steps=1)
         name = "no" if recipe.precision == "fp32" else recipe.precision
-        cpu = _meet()
+        cpu = meet()
         try:
             accelerator = Accelerator(mixed_precision=name, gradient_accumulation_plugin=whole_steps, cpu=cpu)
         except ValueError as error:
@@ -63,14 +63,19 @@ def engine(recipe: Recipe) -> Iterator[Any]:
             state._shared_state.update(values)
 
 
-def _meet() -> bool:
-    """Has several processes find each other; whether they compute on the CPU, which Accelerate has to be told."""
+def meet() -> bool:
+    """Has several processes find each other; whether they compute on the CPU, which Accelerate has to be told.
+
+    Raises:
+        RunError: they do not.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return False
     cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     if not dist.is_initialized():
         if not cpu:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            # one that sees a single GPU, as SLURM may have it, has it as number 0
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         try:
             dist.init_process_group("gloo" if cpu else "cuda:nccl,cpu:gloo")
         except (RuntimeError, ValueError) as error:
