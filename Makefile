@@ -44,8 +44,9 @@ reach: $(READY)  ## hold the sites found in torchvision's and timm's networks ag
 bench-train: $(READY)  ## race the training loop against a plain one and timm's parts; some fifteen minutes
 	$(BIN)/python benchmarks/train_step.py
 
-readme: $(READY)  ## fill the README's tables from the result files
+readme: $(READY)  ## fill the README's tables from the result files, and docs/cells.md
 	$(BIN)/python benchmarks/readme.py
+	$(BIN)/whatwhere cells > docs/cells.md
 
 clean:  ## remove what was built and trained here
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache

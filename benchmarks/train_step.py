@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from whatwhere.data import ImageSet, Splits
+from whatwhere.experiments.environment import environment
 from whatwhere.hosts import build
 from whatwhere.train import Recipe
 from whatwhere.train.engine import engine
@@ -257,9 +258,12 @@ def alone(name: str) -> float:
 
 def _where() -> dict[str, Any]:
     versions = {"torch": torch.__version__, "timm": timm.__version__, "python": platform.python_version()}
+    here = environment()
     return {
         "versions": versions,
-        "threads": torch.get_num_threads(),
+        "device": here["device"],
+        "threads": here["threads"],
+        "commit": here["commit"],
         "batch": BATCH,
         "network": "resnet20, 100 classes",
     }

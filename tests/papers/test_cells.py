@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
 from math import prod
+from pathlib import Path
 
 import pytest
 
@@ -275,4 +277,22 @@ def test_the_table() -> None:
     assert grid.rows[1] == ("cbam/5", "MobileNet (α=0.7)", "baseline", "GMACs", "0.283", "0.283", "yes", "none", "")
     assert [line[6] for line in grid.rows] == ["yes", "yes", "no", *["yes"] * 9]
     assert grid.notes[-1] == "2 rows of detectors wait: their hosts are not here yet."
-    assert as_grid(cells(["bam/5"])).notes[-1] == "Agree only under another count than the first tried: 1."
+    assert list(as_grid(cells(["bam/5"])).notes[-2:]) == [
+        "Agree only under another count than the first tried: 1.",
+        "1000 classes: 100 would do if the paper rounded twice, first to three decimals; it does not say.",
+    ]
+
+
+def test_rounding_twice_explains_what_1000_classes_do(found: list[Cell]) -> None:
+    odd = [cell for cell in found if "1000 classes" in cell.counted_as]
+    assert len(odd) == 6
+    for cell in odd:
+        exact = Decimal(count(cell.row, cell.counted_as.removesuffix(", 1000 classes")).gmacs).scaleb(-9)
+        once = exact.quantize(Decimal("0.001"), ROUND_HALF_UP)
+        assert str(once.quantize(Decimal("0.01"), ROUND_HALF_UP)) == cell.paper
+
+
+def test_the_document_is_what_the_command_prints(found: list[Cell]) -> None:
+    agreeing = sum(cell.agrees for cell in found)
+    text = (Path(__file__).parents[2] / "docs" / "cells.md").read_text()
+    assert text == f"{as_grid(found, waiting()).markdown()}{agreeing} of {len(found)} cells agree\n"
