@@ -9,12 +9,16 @@ __all__ = ["replace_file", "way_out"]
 
 _FULL = "free some space"
 _CLOSED = "make the folder writable, or choose another"
+_TAKEN = "move away what stands in the place of a file or folder, or choose another"
 _WAYS_OUT = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EROFS: _CLOSED,
     errno.EACCES: _CLOSED,
     errno.EPERM: _CLOSED,
+    errno.EEXIST: _TAKEN,
+    errno.EISDIR: _TAKEN,
+    errno.ENOTDIR: _TAKEN,
 }
 
 

@@ -24,6 +24,14 @@ def test_a_table_of_detectors_has_nothing_to_count_yet(capsys: pytest.CaptureFix
     ]
 
 
+def test_a_table_of_accuracies_alone_has_nothing_to_count(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Cells(table="bam/1b").run() == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "- Nothing to count: neither parameters nor multiply-accumulates are printed there.",
+        "0 of 0 cells agree",
+    ]
+
+
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(RunError, match=r"^rows\('bam/6'\): the papers have no such table"):
         Cells(table="bam/6").run()

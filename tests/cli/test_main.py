@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from whatwhere.cli.compare import Compare
 from whatwhere.cli.main import main
 from whatwhere.cli.plan import Plan
 
@@ -118,6 +119,68 @@ def test_a_failure_of_the_program_keeps_its_traceback(monkeypatch: pytest.Monkey
     monkeypatch.setattr(Plan, "run", fail)
     with pytest.raises(OSError, match="input/output error"):
         main(["plan", "--host", "resnet20", "--gate", "bam"])
+
+
+@pytest.mark.parametrize(("rank", "size", "speaks"), [("0", "2", True), ("1", "2", False), ("5", "2", True)])
+def test_the_first_process_speaks_for_all_and_so_does_one_that_is_none_of_them(
+    rank: str, size: str, speaks: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert main(["plan", "--host", "resnet20", "--gate", "bma"]) == 2
+    assert bool(capsys.readouterr().err) == speaks
+
+
+def test_what_stands_in_a_files_place_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run() -> int:
+        words = "compare --host resnet8 --data scenes --limit 64 --epochs 1 --seeds 1 --gates none --quiet --threads 1"
+        return main([*words.split(), "--out", str(tmp_path)])
+
+    assert run() == 0
+    (result,) = tmp_path.glob("none-*/result.json")
+    result.unlink()
+    result.mkdir()
+    capsys.readouterr()
+    assert run() == 2
+    assert capsys.readouterr().err == (
+        f"compare: is a directory\n  got: {result}\n"
+        "  fix: move away what stands in the place of a file or folder, or choose another, then run the same command "
+        "again; what is finished is kept\n"
+    )
+    result.rmdir()
+    assert run() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
+def test_a_scheduler_may_requeue_what_has_not_begun_to_train(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(self: Compare) -> int:
+        try:
+            signal.raise_signal(number)
+        except Exception as error:
+            raise AssertionError("taken for a failure of what was being done") from error
+        return 0
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(Compare, "run", told)
+    assert main(["compare"]) == 75
+    assert capsys.readouterr().err == (
+        f"compare: stopped by {number.name}\n  fix: run the same command again to go on\n"
+    )
+    assert signal.getsignal(number) == before
+
+
+def test_a_command_that_trains_nothing_or_with_others_ends_by_the_signal_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    for verb in (Plan, Compare):
+        monkeypatch.setattr(verb, "run", lambda self: seen.append(signal.getsignal(signal.SIGTERM)) or 0)
+    assert main(["plan", "--host", "resnet20", "--gate", "bam"]) == 0
+    monkeypatch.setenv("RANK", "0")
+    assert main(["compare"]) == 0
+    assert seen == 2 * [signal.getsignal(signal.SIGTERM)]
 
 
 COMPARE = [

@@ -78,12 +78,15 @@ def test_other_files_and_hidden_ones_are_passed_over(tree):
     assert len(load(f"folder:{tree}", validation=0, image_size=8).train) == 20
 
 
+_NO_KIND = "UnidentifiedImageError: it is of no kind that Pillow knows, or breaks off in its header"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "UnidentifiedImageError"),
-        (b"no image at all", "UnidentifiedImageError"),
-        (b"half", "OSError"),
+        (b"", _NO_KIND),
+        (b"no image at all", _NO_KIND),
+        (b"half", "OSError: "),
     ],
     ids=["empty", "text", "broken-off"],
 )
@@ -99,7 +102,7 @@ def test_an_unreadable_image_is_named(tree, content, reason):
         load(f"folder:{tree}", image_size=8)
     lines = str(caught.value).splitlines()
     assert lines[0] == f"load('folder:{tree}'): an image cannot be read"
-    assert lines[1].startswith(f"  got: {file}: {reason}: ")
+    assert lines[1].startswith(f"  got: {file}: {reason}")
     assert lines[2] == "  fix: replace or delete the file"
 
 

@@ -452,6 +452,20 @@ def test_shards_of_others_that_are_wrong_are_refused(tmp_path, name, members, wo
     assert not (tmp_path / INDEX).exists()
 
 
+def test_shards_without_training_images_say_so_and_leave_no_index(tmp_path):
+    folder = foreign(tmp_path)
+    for path in folder.glob("*train*.tar"):
+        path.unlink()
+    asked = f"stream:{folder}"
+    for _ in range(2):
+        assert _refused(load, asked) == (
+            f"load({asked!r}): the folder must hold shards of 'train' and of one of 'val' and 'test'\n"
+            f"  got: {folder}: val\n"
+            "  fix: name the folder above 'train', or the one of the shards, as 'stream:PATH'"
+        )
+    assert not (folder / INDEX).exists()
+
+
 def _broken_shard(tmp_path):
     folder = foreign(tmp_path)
     return folder, folder / "set-train-0000.tar"

@@ -300,7 +300,10 @@ def test_an_error_in_another_process_keeps_its_words(tmp_path):
     with pytest.raises(DataError) as caught:
         list(splits.test.batches(4))
     assert str(caught.value).splitlines()[0] == f"load('stream:{root}'): an image cannot be read"
-    assert f"got: {root / 'val' / 'ant' / '01.JPEG'}: UnidentifiedImageError: " in str(caught.value)
+    assert str(caught.value).splitlines()[1] == (
+        f"  got: {root / 'val' / 'ant' / '01.JPEG'}: UnidentifiedImageError: it is of no kind that Pillow knows, "
+        "or breaks off in its header"
+    )
     assert len(list(splits.train.epoch(seed=0, batch_size=16))) == 2  # the process is still good
 
 

@@ -34,6 +34,12 @@ def test_names_are_read(text, found):
             "  closest: 'frozen', 'preset'\n"
             "  fix: write GATE[:option=value][@PLACE][/START], for example bam:combine=product@blocks/identity",
         ),
+        (
+            "bam@",
+            "arm 'bam@': there is no place after the @\n"
+            "  fix: leave the @ out, or write GATE[:option=value][@PLACE][/START], for example "
+            "bam:combine=product@blocks/identity",
+        ),
         ("none/identity", "arm 'none/identity': only gates have a start\n  got: /identity\n  fix: write 'none'"),
         ("wider@blocks", "arm 'wider@blocks': 'wider' has no place\n  got: @blocks\n  fix: write 'wider'"),
         (

@@ -1,5 +1,6 @@
 """One trial, one run, whoever else comes, dies, sleeps or is restarted."""
 
+import fcntl
 import json
 import os
 import signal
@@ -416,8 +417,7 @@ def test_two_processes_with_clocks_an_hour_apart(tmp_path, clock):
             _until(lambda before=before: path.read_text() not in ("", before))
             clock.now += 55
             assert observer.state(path) == "alive"
-        other.send_signal(signal.SIGSTOP)
-        _until(lambda: _stopped(other.pid))
+        _stop_between_beats(other, path)
         observer.state(path)
         clock.now += 60.1
         with claim(path, observer) as ours:
@@ -429,6 +429,33 @@ def test_two_processes_with_clocks_an_hour_apart(tmp_path, clock):
         other.kill()
         other.wait()
         other.stdout.close()
+
+
+def test_a_holder_that_was_stopped_lock_in_hand_is_let_be(tmp_path, clock):
+    path, observer = tmp_path / "claim.json", Observer(clock)
+    _elsewhere(path)
+    observer.state(path)
+    clock.now += 60.1
+    with open(path, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with claim(path, observer) as ours:
+            assert ours is None
+    with claim(path, observer) as ours:
+        assert ours
+
+
+def _stop_between_beats(process, path):
+    """One that is stopped in the middle of a beat holds the lock, and no one can take over from it."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        _until(lambda: _stopped(process.pid))
+        with open(path, "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                process.send_signal(signal.SIGCONT)
+                continue
+        return
 
 
 def _stopped(pid):

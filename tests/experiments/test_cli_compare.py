@@ -74,6 +74,12 @@ def test_threads_are_set_only_when_given(lab, tmp_path, monkeypatch):
     with pytest.raises(RunError) as caught:
         _run("--threads 0", tmp_path)
     assert str(caught.value) == "compare --threads: there must be at least one thread\n  got: --threads 0"
+    with pytest.raises(RunError) as caught:
+        _run("--threads 100000", tmp_path)
+    assert str(caught.value) == (
+        "compare --threads: there can be 1024 threads at most\n  got: --threads 100000\n"
+        "  fix: as many as the machine has cores, or fewer"
+    )
     assert tyro.cli(Compare, args=[]).machine.begin("compare") is None
     assert given == []
     assert tyro.cli(Compare, args=["--threads", "3"]).machine.begin("compare") is None

@@ -42,6 +42,16 @@ def test_a_host_cannot_be_made_wider_down():
     )
 
 
+def test_a_slip_of_the_keyboard_fills_no_memory():
+    with pytest.raises(HostError) as caught:
+        network("resnet20", "wider:parameters=27609100000")
+    assert str(caught.value) == (
+        "wider:parameters=27609100000: that is more than 100 times the host\n"
+        "  got: 'resnet20' has 275,572\n"
+        "  fix: the parameters of the host with its gate"
+    )
+
+
 def test_deeper_hosts_get_the_blocks_that_come_nearest():
     bare, target = (parameters(network("resnet50", arm).model) for arm in ("none", "bam"))
     arm = network("resnet50", f"deeper:parameters={target}")

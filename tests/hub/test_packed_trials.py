@@ -26,7 +26,7 @@ def _images(count: int, seed: int) -> ImageSet:
     return ImageSet(images, torch.arange(count) % 2)
 
 
-SPLITS = Splits("folder:/home/me/secret/pets", ("cat", "dog"), _images(24, 0), _images(8, 1), _images(20, 2),
+SPLITS = Splits("folder:/srv/me/secret/pets", ("cat", "dog"), _images(24, 0), _images(8, 1), _images(20, 2),
                 (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))  # fmt: skip
 SPECS = {
     (arm, seed): Comparison("resnet8", ARMS, SPLITS.name, 2, Recipe(epochs=1, batch_size=12), stem="small").trial(
@@ -97,6 +97,15 @@ def test_the_card_tells_the_recipe_the_seeds_and_the_limits(run, tmp_path) -> No
     assert "## Limits" in card
     head = card.split("---\n")[1]
     assert f'"metrics": [{{"type": "accuracy", "value": {values[arm][0] / 100}}}]' in head
+
+
+def test_a_folder_that_does_not_say_how_many_seeds_there_were_to_be_allows_no_statement(run, tmp_path) -> None:
+    (run / "comparison.json").unlink()
+    Pack(trial(run, "bam:preset=released"), tmp_path / "out").run()
+    card = (tmp_path / "out" / "README.md").read_text()
+    (line,) = [line for line in card.splitlines() if line.startswith("Against the bare host, paired over 2 seeds: ")]
+    assert line.endswith(": no statement, for nothing here says how many seeds there were to be.")
+    assert "Holm" not in line
 
 
 def test_one_seed_allows_no_statement(run, tmp_path) -> None:

@@ -202,9 +202,10 @@ def test_anothers_files_are_left_alone(tmp_path) -> None:
 
 def test_a_target_that_is_a_file(tmp_path) -> None:
     (tmp_path / "net").write_text("")
-    first, got = refused(lambda: save_network(host(), tmp_path / "net", **FACTS), tmp_path / "net")[:2]
+    first, got, fix = refused(lambda: save_network(host(), tmp_path / "net", **FACTS), tmp_path / "net")
     assert first == "save_network(ResNet, '/net', host='resnet8'): model.safetensors cannot be written"
     assert got in ("  got: File exists", "  got: Not a directory")
+    assert fix == "  fix: move away what stands in the place of a file or folder, or choose another"
 
 
 def edit(folder, **changes) -> None:

@@ -1,13 +1,14 @@
 """`reproduce` from end to end on made-up images: the paper's figures beside ours, shared trials, going on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from whatwhere.cli.main import main
 from whatwhere.data import ImageSet, Splits
-from whatwhere.errors import RunError
+from whatwhere.errors import RunError, Stopped
 from whatwhere.experiments import comparison, runner
 from whatwhere.papers import forecast, grid, recipe, reproduce
 from whatwhere.train import Epoch, Trained
@@ -42,7 +43,7 @@ def trained(monkeypatch):
 def test_the_papers_figures_stand_beside_ours(trained, tmp_path):
     asked = recipe("bam/3a")("smoke").only("resnet50")
     found = reproduce(asked, tmp_path, command="whatwhere reproduce bam/3a")
-    assert found == json.loads((tmp_path / "bam-3a" / "reproduction.json").read_text())
+    assert found == json.loads((tmp_path / "bam-3a-resnet50" / "reproduction.json").read_text())
     bare, gated = found["rows"]
     assert (bare["printed_host"], bare["ran_host"], bare["arm"]) == ("ResNet50", "resnet8", "none")
     assert bare["paper"] == {"parameters": "23.71", "gmacs": "1.22", "metrics": {"error_top1": "21.49"}}
@@ -52,7 +53,7 @@ def test_the_papers_figures_stand_beside_ours(trained, tmp_path):
     assert (gated["ours"]["n"], gated["ours"]["declared"]) == (3, 3)
     assert gated["ours"]["difference"]["mean"] == pytest.approx(5 - 0.1 / 3)
     assert gated["ours"]["parameters"] > bare["ours"]["parameters"]
-    table = (tmp_path / "bam-3a" / "table.md").read_text()
+    table = (tmp_path / "bam-3a-resnet50" / "table.md").read_text()
     assert table == grid(found).markdown()
     assert "| ResNet50 (resnet8) |" in table
     assert "- Not the paper's experiment: resnet8 stands in for ResNet50; scenes stands in for cifar100; " in table
@@ -70,7 +71,7 @@ def test_tables_share_their_trials_and_a_second_call_trains_nothing(trained, tmp
     done.clear()
     reproduce(recipe("bam/1b")("smoke"), tmp_path)
     assert done == []
-    assert {path.name for path in tmp_path.iterdir()} == {"trials", "bam-3a", "bam-1b"}
+    assert {path.name for path in tmp_path.iterdir()} == {"trials", "bam-3a-resnet50", "bam-1b"}
 
 
 def test_a_failing_arm_leaves_the_table_of_the_others(trained, tmp_path):
@@ -86,6 +87,66 @@ def test_a_failing_arm_leaves_the_table_of_the_others(trained, tmp_path):
     line = next(line for line in grid(found).markdown().splitlines() if "bam:combine=max" in line)
     assert "| 0 of 3 |" in line
     assert "pending (0 of 3 seeds)" in line
+
+
+def test_figures_of_another_training_are_not_taken_for_these(trained, tmp_path):
+    def asked(epochs=2, seeds=2):
+        return recipe("bam/1b")("smoke", epochs=epochs, seeds=seeds)
+
+    reproduce(asked(), tmp_path)
+    before = (tmp_path / "bam-1b" / "reproduction.json").read_bytes()
+    with pytest.raises(RunError) as caught:
+        reproduce(asked(epochs=1), tmp_path)
+    assert caught.value.got == "recipe.epochs: 2 there, 1 here"
+    assert (tmp_path / "bam-1b" / "reproduction.json").read_bytes() == before
+    found = reproduce(asked(seeds=3), tmp_path)
+    assert {(row["ours"]["n"], row["ours"]["declared"]) for row in found["rows"]} == {(3, 3)}
+
+
+def test_a_signal_ends_all_hosts_and_not_one(trained, tmp_path, monkeypatch):
+    done, _ = trained
+    usual = runner.train
+
+    def train(model, splits, recipe, *, seed, folder, **rest):
+        if seed == 1:
+            raise Stopped("train: stopped by SIGTERM at epoch 1, after step 3 of 9")
+        return usual(model, splits, recipe, seed=seed, folder=folder, **rest)
+
+    monkeypatch.setattr(runner, "train", train)
+    asked = recipe("bam/2")("short").only("resnet50,wrn28-8")
+    small = [replace(part, comparison=replace(part.comparison, host="resnet8")) for part in asked.parts]
+    with pytest.raises(Stopped):
+        reproduce(replace(asked, parts=tuple(small)), tmp_path)
+    assert done == [("none", 0), ("bam", 0), ("bam", 0)]
+    assert json.loads((tmp_path / asked.folder / "reproduction.json").read_text())["folders"] == [small[0].folder]
+
+
+def test_a_file_in_the_folders_place_is_told_by_its_name(tmp_path):
+    out = tmp_path / "taken"
+    out.write_text("mine")
+    with pytest.raises(RunError) as caught:
+        reproduce(recipe("bam/3a")("smoke").only("resnet50"), out)
+    assert str(caught.value) == (
+        f"compare(out={str(out / 'bam-3a-resnet50' / 'resnet8-scenes')!r}): the folder cannot be written\n"
+        "  got: Not a directory\n  fix: name a folder of your own with --out (out=)"
+    )
+    assert out.read_text() == "mine"
+
+
+def test_a_summary_that_a_hand_changed_does_not_hide_the_failure(trained, tmp_path):
+    asked = recipe("bam/3a")("smoke").only("resnet50")
+    reproduce(asked, tmp_path)
+    folder = tmp_path / "bam-3a-resnet50" / "resnet8-scenes"
+    (folder / "summary.json").write_text("[]")
+    (folder / "comparison.json").write_text("[]")
+    with pytest.raises(RunError) as caught:
+        reproduce(asked, tmp_path)
+    assert str(caught.value) == (
+        f"compare(out={str(folder)!r}): its comparison.json cannot be read\n"
+        f"  fix: delete {folder / 'comparison.json'} if the folder is this comparison's, or name another one"
+    )
+    (folder / "comparison.json").unlink()
+    assert reproduce(asked, tmp_path)["rows"][0]["ours"]["n"] == 3
 
 
 def test_a_forecast_counts_what_is_left(trained, tmp_path):
@@ -115,11 +176,11 @@ def test_the_command_ends_with_the_table(trained, capsys, tmp_path):
     words = ["reproduce", "bam/3a", "--rows", "resnet50", "--profile", "smoke", "--also", "bam/frozen,wider"]
     assert main([*words, "--out", str(tmp_path), "--quiet"]) == 0
     out, err = capsys.readouterr()
-    folder = tmp_path / "bam-3a"
+    folder = tmp_path / "bam-3a-resnet50"
     assert out == (folder / "table.md").read_text()
     assert err.splitlines() == [str(folder / name) for name in ("report.html", "report.md", "report.csv")]
     assert "BAM table 3a" in (folder / "report.html").read_text()
-    summary = json.loads((tmp_path / "bam-3a" / "resnet8-scenes" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "bam-3a-resnet50" / "resnet8-scenes" / "summary.json").read_text())
     arms = [arm["gate"] for arm in summary["arms"]]
     assert arms[:3] == ["none", "bam", "bam/frozen"]
     assert arms[3].startswith("wider:parameters=")

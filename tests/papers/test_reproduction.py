@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from whatwhere.errors import RunError
+from whatwhere.experiments.arms import build_network
 from whatwhere.papers import RECIPES, recipe, rows, tables
 from whatwhere.papers.profiles import PROFILES
 
@@ -21,7 +22,7 @@ def test_every_row_of_every_table_is_filled_by_one_arm_of_its_host(table, profil
     for part, row, arm in pairs:
         assert arm in part.comparison.gates
         spec = part.comparison.trial(arm, 0)
-        assert spec.at == row.at
+        assert spec.at == row.at or (part.comparison.host, table, spec.at) == ("resnet8", "cbam/5", "blocks")
         assert part.comparison.host == ("resnet8" if profile == "smoke" else row.host)
     assert all(part.comparison.gates[0] == "none" for part in asked.parts)
     assert len({part.folder for part in asked.parts}) == len(asked.parts)
@@ -62,6 +63,37 @@ def test_mobilenet_of_192_pixels_is_a_part_of_its_own():
     parts = {part.folder: part.comparison.image_size for part in recipe("bam/3b")("paper").parts}
     assert parts["imagenet-mobilenet-imagenet-224"] == 224
     assert parts["imagenet-mobilenet-imagenet-192"] == 192
+
+
+def test_a_short_run_keeps_the_ratio_of_the_sizes_so_that_no_two_rows_become_one():
+    parts = {part.folder: [row.label for row, _ in part.rows] for part in recipe("bam/3b")("short").parts}
+    assert parts["imagenet-mobilenet-imagenet-128"] == ["baseline", "BAM"]
+    assert parts["imagenet-mobilenet-imagenet-110"] == ["baseline at 192", "BAM at 192"]
+
+
+@pytest.mark.parametrize(("data", "size"), [("cifar100", None), ("scenes", None), ("folder:there", 128)])
+def test_data_that_stand_in_keep_their_size_where_they_have_one(data, size):
+    assert {part.comparison.image_size for part in recipe("cbam/1")("short", data=data).parts} == {size}
+
+
+def test_a_place_that_a_stand_in_does_not_have_gives_way_and_it_is_said():
+    asked = recipe("cbam/5")("smoke")
+    assert asked.parts[0].comparison.gates == ("none", "se", "cbam")
+    assert r"cbam at blocks of resnet8, not at stem|blocks\.\d+\.(depthwise|pointwise)" in asked.stand_ins
+    (part,) = recipe("cbam/5")("paper").only("cbam.*,CBAM").parts[:1]
+    assert part.comparison.trial(part.rows[0][1], 0).at == r"stem|blocks\.\d+\.(depthwise|pointwise)"
+
+
+@pytest.mark.parametrize(("table", "profile"), [("cbam/5", "smoke"), ("bam/3a", "smoke")])
+def test_every_arm_of_a_stand_in_can_be_built(table, profile):
+    for part in recipe(table)(profile).parts:
+        for arm in part.comparison.gates:
+            assert bool(build_network(part.comparison.trial(arm, 0), (3, 32, 32), 10).sites) == (arm != "none")
+
+
+def test_more_epochs_than_the_papers_are_said_too():
+    assert recipe("cbam/4")("modern").stand_ins == ("100 epochs, not 90",)
+    assert recipe("cbam/4")("paper", epochs=91).stand_ins == ("91 epochs, not 90",)
 
 
 def test_what_stands_in_is_said():

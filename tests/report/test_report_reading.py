@@ -71,7 +71,8 @@ def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(RunError) as error:
         report(tmp_path / "run", tmp_path / "file" / "report.html")
     assert str(error.value) == (
-        f"report: cannot write '{tmp_path}/file/report.html': File exists\n  fix: name another place with --out (out=)"
+        f"report: cannot write '{tmp_path}/file/report.html': File exists\n"
+        "  fix: move away what stands in the place of a file or folder, or choose another"
     )
 
 

@@ -287,6 +287,28 @@ def test_the_exit_status_is_passed_on(text, status):
     assert supervise(_command(text), 2, os.environ) == status
 
 
+def test_a_signal_between_two_starts_reaches_the_later_process_too(monkeypatch):
+    usual = workers._start
+
+    def start(command, rank, *others):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return usual(command, rank, *others)
+
+    monkeypatch.setattr(workers, "_start", start)
+    began = time.monotonic()
+    assert supervise(_command("time.sleep(30)"), 2, os.environ) == STOPPED
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("word", ["1", "True", "yes", "y", "ON", "t", "0", "false", "no", "off"])
+def test_the_word_for_the_cpu_is_read_as_accelerate_reads_it(word, monkeypatch):
+    from accelerate.utils import parse_flag_from_env
+
+    monkeypatch.setenv("ACCELERATE_USE_CPU", word)
+    assert module.cpu_wanted() == parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
 def test_rank_0_speaks_for_all(capfd):
     assert supervise(_command("print('said by', rank); print('warned by', rank, file=sys.stderr)"), 3, os.environ) == 0
     assert capfd.readouterr() == ("said by 0\n", "warned by 0\n")

@@ -93,5 +93,6 @@ def test_a_folder_that_cannot_be(tmp_path):
     with pytest.raises(RunError) as caught:
         make_folder(folder)
     assert str(caught.value) == (
-        f"train: cannot write '{folder}': Not a directory\n  fix: put right what the system says, {AGAIN}"
+        f"train: cannot write '{folder}': Not a directory\n"
+        f"  fix: move away what stands in the place of a file or folder, or choose another, {AGAIN}"
     )

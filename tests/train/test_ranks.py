@@ -91,6 +91,14 @@ def test_a_rank_that_is_killed_ends_the_other_and_the_checkpoint_is_good(place, 
     assert losses(tmp_path) == pytest.approx(losses(place[0] / "one"), rel=CLOSE)
 
 
+def test_a_rank_without_memory_in_the_middle_of_a_backward_still_finds_out_what_would_fit(tmp_path):
+    ends = finish(start({"folder": tmp_path, "strike": ("memory", 1, 3)}))
+    assert [errors for _, errors, _ in ends] == [
+        ["train: another process of this trial has ended; 2 trained it together"],
+        ["train: out of memory at epoch 1, batch of 16"],
+    ]
+
+
 def test_alone_everything_is_plain():
     ranks, values = Ranks(), torch.tensor([1.0])
     assert ranks.sum(values) is values

@@ -81,9 +81,8 @@ def test_cut_off_around_every_rename(tmp_path, monkeypatch, whole, occasion):
         else:
             assert count < occasion
     again = run(tmp_path)
-    assert replace(again, train_seconds=0, images_per_second=0) == replace(
-        whole[1], train_seconds=0, images_per_second=0
-    )
+    times = {"train_seconds": 0, "images_per_second": 0, "waiting": None, "peak_bytes": None}
+    assert replace(again, **times) == replace(whole[1], **times)
     assert_same_end(tmp_path, whole[0])
 
 

@@ -35,7 +35,8 @@ def run(folder: Path, *, strike: tuple[str, int, int] | None = None, images: int
 
     Args:
         folder: of the trial.
-        strike: a signal's name, or "memory"; the rank that it strikes; and the training step (from 1) it comes in.
+        strike: a signal's name, or "memory", which ends in the middle of the backward; the rank that it strikes; and
+            the training step (from 1) it comes in.
         images: to train on; the last of five batches of 72 has 8, so that it is short and still shared.
         changes: of the recipe.
     """
@@ -53,15 +54,24 @@ def run(folder: Path, *, strike: tuple[str, int, int] | None = None, images: int
 def _strike(kind: str, rank: int, step: int, model: nn.Module) -> None:
     steps = 0
 
+    def due() -> bool:
+        return model.training and steps == step and int(os.environ.get("RANK", "0")) == rank
+
     def look(module: nn.Module, inputs: object) -> None:
         nonlocal steps
         steps += module.training
-        if module.training and steps == step and int(os.environ.get("RANK", "0")) == rank:
-            if kind == "memory":
-                raise torch.OutOfMemoryError("no memory")
+        if due() and kind != "memory":
             os.kill(os.getpid(), signal.Signals[kind])
 
+    def end(gradient: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    def trap(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
+        if due() and kind == "memory":
+            output.register_hook(end)
+
     model.register_forward_pre_hook(look)
+    model.get_submodule("layer2").register_forward_hook(trap)
 
 
 def start(*jobs: dict[str, object]) -> list["subprocess.Popen[str]"]:

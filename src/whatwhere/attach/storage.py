@@ -18,10 +18,10 @@ from whatwhere.errors import AttachError, closest
 from whatwhere.files import replace_file
 from whatwhere.gates import NAMED, Gate
 
-__all__ = ["load_gates", "save_gates"]
+__all__ = ["GATE_CLASSES", "describe_gate", "load_gates", "save_gates"]
 
 _FORMAT = 1
-_CLASSES: Mapping[str, Any] = {gate.__name__: gate for gate in NAMED.values()}
+GATE_CLASSES: Mapping[str, Any] = {gate.__name__: gate for gate in NAMED.values()}
 
 
 def save_gates(model: nn.Module, folder: str | os.PathLike[str]) -> None:
@@ -41,7 +41,7 @@ def save_gates(model: nn.Module, folder: str | os.PathLike[str]) -> None:
         "tensors": hashlib.sha256(packed).hexdigest(),
         "host": type(model).__name__,
         "host_fingerprint": _fingerprint(model),
-        "gates": {name: _describe(one) for name, one in gated.items()},
+        "gates": {name: describe_gate(one) for name, one in gated.items()},
     }
     target = Path(folder)
     try:
@@ -126,14 +126,14 @@ def _build(model: nn.Module, described: Mapping[str, Any], call: str) -> dict[st
     for name, one in described["gates"].items():
         if name not in known:
             raise AttachError(f"{call}: the network has no module {name!r}", closest=closest(name, known))
-        if one["gate"] not in _CLASSES or one["config"] is None:
+        if one["gate"] not in GATE_CLASSES or one["config"] is None:
             raise AttachError(
                 f"{call}: a {one['gate']} cannot be built from the file; nothing was changed",
                 fix="attach_ the same gates first, then load_gates fills them",
             )
         like = next(known[name].parameters(), next(model.parameters(), torch.empty(0)))
         try:
-            gates[name] = _CLASSES[one["gate"]](**one["config"], device=like.device, dtype=like.dtype)
+            gates[name] = GATE_CLASSES[one["gate"]](**one["config"], device=like.device, dtype=like.dtype)
         except TypeError as error:
             raise AttachError(
                 f"{call}: the {one['gate']} at {name!r} cannot be built from the file; nothing was changed",
@@ -142,7 +142,8 @@ def _build(model: nn.Module, described: Mapping[str, Any], call: str) -> dict[st
     return gates
 
 
-def _describe(gated: Gated) -> dict[str, Any]:
+def describe_gate(gated: Gated) -> dict[str, Any]:
+    """Plain values that build the gate again; ``config`` is None for a module of another library."""
     return {
         "gate": type(gated.gate).__name__,
         "config": gated.gate.config() if isinstance(gated.gate, Gate) else None,
@@ -151,7 +152,7 @@ def _describe(gated: Gated) -> dict[str, Any]:
 
 
 def _compare_kinds(carried: Mapping[str, Gated], saved: Mapping[str, Any], call: str) -> None:
-    here = {name: _describe(one) for name, one in carried.items()}
+    here = {name: describe_gate(one) for name, one in carried.items()}
     odd = sorted(name for name in set(here) | set(saved) if here.get(name) != saved.get(name))
     if odd:
         raise AttachError(

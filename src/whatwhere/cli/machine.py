@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 __all__ = ["Machine"]
 
+# Far beyond this the system refuses threads in the middle of the work, and the process dies of it.
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -46,6 +49,9 @@ class Machine:
 
             if self.threads < 1:
                 raise RunError(f"{verb} --threads: there must be at least one thread", got=f"--threads {self.threads}")
+            if self.threads > _MOST_THREADS:
+                rule = f"{verb} --threads: there can be {_MOST_THREADS} threads at most"
+                raise RunError(rule, got=f"--threads {self.threads}", fix="as many as the machine has cores, or fewer")
             together = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes that share this machine's threads
             torch.set_num_threads(max(1, self.threads // together))
         return launch(self.devices, self.num_nodes)

@@ -1,8 +1,12 @@
 """The `whatwhere` command: picks the verb, and turns errors into messages and exit statuses."""
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import tyro
 
@@ -17,6 +21,12 @@ from whatwhere.errors import Stopped, WhatwhereError
 from whatwhere.files import way_out
 
 __all__ = ["main"]
+
+_STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class _Asked(BaseException):
+    """SIGTERM or SIGUSR1; like Ctrl-C, for nobody on the way to take for a failure of what is being done."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
     try:
-        return int(command.run())
+        with _stoppable(isinstance(command, Compare | Reproduce)):
+            return int(command.run())
+    except _Asked as asked:
+        rule = f"{type(command).__name__.lower()}: stopped by {asked}"
+        _tell(str(Stopped(rule, fix="run the same command again to go on")))
+        return 75
     except WhatwhereError as error:
         _tell(str(error))
         return 75 if isinstance(error, Stopped) else 2
@@ -51,7 +66,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+@contextmanager
+def _stoppable(trains: bool) -> Iterator[None]:
+    """Ends the block with `_Asked` on SIGTERM and SIGUSR1, where no training inside it listens to them itself.
+
+    One of several processes that train together is left to end by the signal: it may be waiting for the others, where
+    no Python code is run, and its launcher knows what the signal means.
+    """
+    together = "RANK" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    if not trains or together or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        raise _Asked(signal.Signals(number).name)
+
+    before = {each: signal.signal(each, ask) for each in _STOPPING}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def _tell(message: str) -> None:
     """On standard error; of several processes that train together, the first speaks for all."""
-    if os.environ.get("RANK", "0") == "0":
+    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    spoken_for = rank.isdecimal() and size.isdecimal() and 0 < int(rank) < int(size)
+    if not spoken_for:
         print(message, file=sys.stderr)

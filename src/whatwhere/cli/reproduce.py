@@ -75,11 +75,14 @@ class Reproduce:
             return status
         command = shlex.join(["whatwhere", *sys.argv[1:]])
         watch = Watch() if self.machine.quiet else watcher()
-        found = reproduce(asked, out, command=command, root=self.root, watch=watch, loggers=self.machine.loggers)
-        if is_first():
-            grid(found).show()
-            for path in report(out / self.table.replace("/", "-")):
-                print(path, file=sys.stderr)
+        try:
+            found = reproduce(asked, out, command=command, root=self.root, watch=watch, loggers=self.machine.loggers)
+            if is_first():
+                grid(found).show()
+        finally:
+            if is_first() and (out / asked.folder / "reproduction.json").exists():
+                for path in report(out / asked.folder):
+                    print(path, file=sys.stderr)
         return 0
 
     def _asked(self) -> "Reproduction":

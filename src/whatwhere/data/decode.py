@@ -83,14 +83,15 @@ def readable(call: str, where: str, fix: str = "replace or delete the file") -> 
     Raises:
         DataError: instead of the many exceptions that Pillow raises for what it cannot read.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         yield
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{call}: an image cannot be read", got=f"{where}: {type(error).__name__}: {error}", fix=fix
-        ) from None
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, UnidentifiedImageError):  # its text is the path again, or an address in memory
+            why = "UnidentifiedImageError: it is of no kind that Pillow knows, or breaks off in its header"
+        raise DataError(f"{call}: an image cannot be read", got=f"{where}: {why}", fix=fix) from None
 
 
 def _picture(call: str, file: Path | str, image_size: int) -> NDArray[np.uint8]:

@@ -131,7 +131,7 @@ def _classes(call: str, parts: dict[str, list[Shard]]) -> tuple[str, ...]:
             fix="number the classes from 0 without a gap",
         )
     for part, found in labels.items():
-        if found - learnt:
+        if learnt and found - learnt:  # without any, the shards of 'train' are what is missing
             raise DataError(
                 f"{call}: {part!r} must hold classes that 'train' holds",
                 got=f"label {min(found - learnt)}; those of 'train' go from 0 to {len(learnt) - 1}",

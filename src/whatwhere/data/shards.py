@@ -111,11 +111,7 @@ def open_shards(
     """
     places = cached_index(root, cache)
     there = next((path for path in places if path.exists()), None)
-    if there is None:
-        index = scan(call, root)
-        _keep(index, places)
-    else:
-        index = read_index(call, there, root)
+    index = scan(call, root) if there is None else read_index(call, there, root)
     parts = {name: Sharded.of(root, index.parts[name]) for name in names if index.parts.get(name)}
     if "train" not in parts or len(parts) < 2:
         raise DataError(
@@ -123,6 +119,8 @@ def open_shards(
             got=f"{root}: {', '.join(parts) or 'none of them'}",
             fix=fix,
         )
+    if there is None:
+        _keep(index, places)
     return index.classes, parts
 
 

@@ -38,9 +38,9 @@ class ArmName:
 def parse_arm(text: str) -> ArmName:
     """Read ``GATE[:option=value][@PLACE][/START]``.
 
-    START is "preset" (as the gate's source says), "identity" (the output is the input's at first) or "frozen" (drawn at
-    random and never trained). PLACE is as in ``attach_``, without commas. Whether gate and options exist is for
-    ``attach_`` to say.
+    START is "preset" (as the gate's source says), "identity" (the output is the input's at first) or "frozen" (weights
+    drawn at random and never trained; running statistics of its norms do follow the data). PLACE is as in ``attach_``,
+    without commas. Whether gate and options exist is for ``attach_`` to say.
 
     Raises:
         RunError: an unknown start, or a control with what it cannot have.
@@ -51,7 +51,9 @@ def parse_arm(text: str) -> ArmName:
     elif start not in get_args(Start):
         near = closest(start, get_args(Start))
         raise RunError(f"arm {text!r}: a start is 'preset', 'identity' or 'frozen'", closest=near, fix=_FIX)
-    gate, _, at = rest.partition("@")
+    gate, mark, at = rest.partition("@")
+    if mark and not at:
+        raise RunError(f"arm {text!r}: there is no place after the @", fix=f"leave the @ out, or {_FIX}")
     name, _, options = gate.partition(":")
     found = ArmName(gate, at or None, start or None)  # type: ignore[arg-type]
     if name in (YARDSTICK, *CONTROLS):

@@ -191,15 +191,16 @@ def _create(path: Path, token: str) -> bool:
 def _take_over(path: Path, token: str, observer: Observer) -> bool:
     """Make a dead process's claim ours, under a lock on the claim itself, so that of two that see it dead one gets it.
 
-    Without locks, or the right to write, it is left to its holder.
+    Without locks, or the right to write, it is left to its holder; so is one whose holder was stopped in the middle of
+    a beat, lock in hand: waiting for it could take for ever.
     """
     state = observer.state(path)
     if state == "gone":
         return _create(path, token)
-    if state != "dead":
+    if state != "dead" or os.name != "posix":
         return False
     try:
-        with _locked(path, wait=True) as file:
+        with _locked(path) as file:
             if file is None:
                 return False
             if _same(file.fileno(), path):
@@ -213,7 +214,7 @@ def _take_over(path: Path, token: str, observer: Observer) -> bool:
 
 
 @contextmanager
-def _locked(path: Path, *, wait: bool = False) -> Iterator[BinaryIO | None]:
+def _locked(path: Path) -> Iterator[BinaryIO | None]:
     """The claim's file, open for writing, which network file systems want before they lock; None if it cannot be had.
 
     Raises:
@@ -225,7 +226,7 @@ def _locked(path: Path, *, wait: bool = False) -> Iterator[BinaryIO | None]:
         yield None
         return
     with os.fdopen(handle, "r+b") as file:
-        if not _lock(file, wait):
+        if not _lock(file):
             yield None
             return
         try:
@@ -235,13 +236,13 @@ def _locked(path: Path, *, wait: bool = False) -> Iterator[BinaryIO | None]:
             _unlock(file)
 
 
-def _lock(file: BinaryIO, wait: bool) -> bool:
+def _lock(file: BinaryIO) -> bool:
     if os.name != "posix":
-        return not wait  # nobody here takes claims over, so the holder is alone with its own
+        return True  # nobody here takes claims over, so the holder is alone with its own
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # another has it, or a file system without locks
         return False
     return True

@@ -13,6 +13,8 @@ __all__ = ["deepen_", "extra_block_", "width_for"]
 
 _STEPS = 40
 _MOST_BLOCKS = 12
+# A budget many times the host's is no control any more, and a slip of the keyboard that no memory holds.
+_MOST_TIMES = 100
 
 
 def _count(model: nn.Module) -> int:
@@ -26,7 +28,7 @@ def width_for(name: str, parameters: int, *, num_classes: int, in_channels: int,
     stage has 2 % more parameters. The network that comes of it says how many it has.
 
     Raises:
-        HostError: the host has no width to choose, or has more parameters than that at its own width.
+        HostError: the host has no width to choose, or at its own width more parameters than that, or far fewer.
     """
 
     def parameters_at(width: float) -> int:
@@ -38,6 +40,12 @@ def width_for(name: str, parameters: int, *, num_classes: int, in_channels: int,
     if own > parameters:
         raise HostError(
             f"wider:parameters={parameters}: a wider host has more parameters than the host",
+            got=f"{name!r} has {own:,}",
+            fix="the parameters of the host with its gate",
+        )
+    if parameters > _MOST_TIMES * own:
+        raise HostError(
+            f"wider:parameters={parameters}: that is more than {_MOST_TIMES} times the host",
             got=f"{name!r} has {own:,}",
             fix="the parameters of the host with its gate",
         )

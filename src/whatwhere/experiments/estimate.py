@@ -4,21 +4,24 @@ import statistics
 import time
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from whatwhere.experiments.arms import build_network
 from whatwhere.experiments.environment import device
 from whatwhere.experiments.spec import TrialSpec
+from whatwhere.train import Recipe
 
 __all__ = ["seconds_per_image"]
 
 _STEPS = 3
 # On a CPU a step of fewer images tells as much and ends sooner.
 _CPU_BATCH = 16
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def seconds_per_image(spec: TrialSpec, shape: tuple[int, int, int], classes: int) -> float:
-    """The median time of a training step, by its images; data, evaluation and compilation are not in it.
+    """The median time of a forward and a backward, by its images; uncompiled, without data, optimiser and evaluation.
 
     Args:
         spec: for the network, the batch (at most 16 on a CPU), the precision and the memory format.
@@ -34,7 +37,17 @@ def seconds_per_image(spec: TrialSpec, shape: tuple[int, int, int], classes: int
     model = build_network(spec, shape, classes).model.to(where, memory_format=layout)  # type: ignore[call-overload]
     images = torch.zeros(batch, *shape, device=where).contiguous(memory_format=layout)
     labels = torch.zeros(batch, dtype=torch.int64, device=where)
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision)
+    while True:
+        try:
+            return _median(model, images[:batch], labels[:batch], recipe)
+        except torch.OutOfMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+
+
+def _median(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> float:
+    dtype, where = _DTYPES.get(recipe.precision), images.device
     times = []
     for _ in range(_STEPS + 1):
         start = _now(where)
@@ -42,7 +55,7 @@ def seconds_per_image(spec: TrialSpec, shape: tuple[int, int, int], classes: int
             logits = model(images)
         torch.autograd.backward(functional.cross_entropy(logits.float(), labels))
         times.append(_now(where) - start)
-    return statistics.median(times[1:]) / batch
+    return statistics.median(times[1:]) / len(labels)
 
 
 def _now(where: torch.device) -> float:

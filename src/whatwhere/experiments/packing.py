@@ -24,6 +24,7 @@ __all__ = ["FinishedTrial", "read_trial"]
 
 # Another device or precision turns a few images; more than this share of them is another network.
 _TURNED = 0.005
+_UNTOLD = "no statement, for nothing here says how many seeds there were to be"
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,10 @@ def _seeds(parent: Path, spec: TrialSpec, result: TrialResult) -> list[str]:
     if spec.gate == YARDSTICK or bare is None:
         return [*lines, "", *_caution(len(mine))]
     lines.append(_row("the bare host", bare))
-    difference = compare_arms(arms, declared=_declared(parent))[_arm(spec)]
+    declared = _declared(parent)
+    difference = compare_arms(arms, declared=declared)[_arm(spec)]
+    if declared is None:  # as in a folder of trials that several tables share
+        difference = replace(difference, p_holm=None, verdict=_UNTOLD)
     return [*lines, "", _compared(difference, len(arms) - 1), *_caution(len(mine))]
 
 

@@ -27,7 +27,7 @@ from whatwhere.train.feeding import in_order
 from whatwhere.train.ranks import Ranks
 from whatwhere.train.signals import StopRequest, stop_requests
 
-__all__ = ["finished_trials", "run_trials"]
+__all__ = ["TrialsFailed", "finished_trials", "run_trials"]
 
 # What the first process decides of a trial.
 _SETTLED, _RUN, _LATER = range(3)
@@ -35,6 +35,10 @@ _LOOK_SECONDS = 2.0
 # Images that the trained gates are shown.
 _LOOKED_AT = 128
 _LAST = "looked at again after the others"
+
+
+class TrialsFailed(RunError):
+    """All trials were looked at, and some of them failed."""
 
 
 def run_trials(
@@ -65,8 +69,8 @@ def run_trials(
 
     Raises:
         Stopped: SIGTERM or SIGUSR1 came; the same call goes on.
-        RunError: trials failed, at the end; all are named. At once: one of several processes that train together
-            failed without the others.
+        TrialsFailed: at the end; all are named.
+        RunError: one of several processes that train together failed without the others.
         AttachError, GateError, HostError: a trial cannot be built, at once.
     """
     team = Team()
@@ -118,13 +122,13 @@ class _Run:
             later = [spec for spec in later if not self._settle(spec, again=True)]
             if later:
                 _pause(_LOOK_SECONDS)
-        self._team.alone(lambda: self._tell(len(specs)))
+        self._tell(len(specs))
 
     def _tell(self, trials: int) -> None:
         if self._failed:
             errors = self._failed.values()
             reasons = (f"{error.rule} ({error.got})" if error.got else error.rule for error in errors)
-            raise RunError(
+            raise TrialsFailed(
                 f"compare: {len(self._failed)} of {trials} trials failed: {', '.join(self._failed)}",
                 got="; ".join(dict.fromkeys(reasons)),
                 fix="; ".join(dict.fromkeys(error.fix for error in errors if error.fix)),

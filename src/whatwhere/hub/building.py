@@ -8,14 +8,13 @@ from torch import Tensor, nn
 
 from whatwhere import hosts
 from whatwhere.attach.gated import gated_modules
+from whatwhere.attach.storage import GATE_CLASSES, describe_gate
 from whatwhere.attach.surgery import insert
 from whatwhere.errors import GateError, HostError, closest
-from whatwhere.gates import NAMED, Gate
+from whatwhere.gates import Gate
 from whatwhere.hub.config import NetworkConfig
 
 __all__ = ["build_gated", "check_tensors", "describe_gates", "outline", "show_gate"]
-
-_CLASSES: Mapping[str, Any] = {gate.__name__: gate for gate in NAMED.values()}
 
 
 def describe_gates(model: nn.Module, call: str) -> dict[str, dict[str, Any]]:
@@ -27,15 +26,14 @@ def describe_gates(model: nn.Module, call: str) -> dict[str, dict[str, Any]]:
     found = {}
     for site, gated in gated_modules(model).items():
         gate = gated.gate
-        if type(gate) is not _CLASSES.get(type(gate).__name__) or not isinstance(gate, Gate):
+        if type(gate) is not GATE_CLASSES.get(type(gate).__name__) or not isinstance(gate, Gate):
             raise HostError(
                 f"{call}: a config.json cannot hold the {type(gate).__name__} at {site!r}, for only this package's "
                 "gates can be built again from it; nothing was written",
                 got=f"{type(gate).__module__}.{type(gate).__qualname__}",
                 fix="save_gates(model, folder) keeps its tensors, for a network that your code builds",
             )
-        side = "input" if gated.before else "output"
-        found[site] = {"gate": type(gate).__name__, "config": gate.config(), "side": side}
+        found[site] = describe_gate(gated)
     return found
 
 
@@ -82,10 +80,10 @@ def _put_gates(model: nn.Module, config: NetworkConfig, device: str, call: str) 
     for site, one in config.gates.items():
         if not site or site not in known:
             raise HostError(f"{call}: {config.host!r} has no module {site!r} for a gate", closest=closest(site, known))
-        if one["gate"] not in _CLASSES:
-            raise HostError(f"{call}: there is no gate {one['gate']!r}", closest=closest(one["gate"], _CLASSES))
+        if one["gate"] not in GATE_CLASSES:
+            raise HostError(f"{call}: there is no gate {one['gate']!r}", closest=closest(one["gate"], GATE_CLASSES))
         try:
-            gates[site] = _CLASSES[one["gate"]](**{**one["config"], "device": device, "dtype": torch.float32})
+            gates[site] = GATE_CLASSES[one["gate"]](**{**one["config"], "device": device, "dtype": torch.float32})
         except (TypeError, GateError) as error:
             raise HostError(
                 f"{call}: the {one['gate']} at {site!r} cannot be built", got=str(error).partition("\n")[0]
@@ -96,7 +94,7 @@ def _put_gates(model: nn.Module, config: NetworkConfig, device: str, call: str) 
 
 def show_gate(one: Mapping[str, Any]) -> str:
     """The gate as one would write it, with the options that are not its preset's."""
-    return repr(_CLASSES[one["gate"]](**{**one["config"], "device": "meta"}))
+    return repr(GATE_CLASSES[one["gate"]](**{**one["config"], "device": "meta"}))
 
 
 def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], rule: str, fix: str) -> None:

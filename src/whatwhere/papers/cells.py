@@ -126,6 +126,8 @@ def as_grid(found: Sequence[Cell], waiting: int = 0) -> Grid:
         notes.append(f"Agree only under another count than the first tried: {others}.")
     if any("1000 classes" in cell.counted_as for cell in found):
         notes.append("1000 classes: 100 would do if the paper rounded twice, first to three decimals; it does not say.")
+    if not found and not waiting:
+        notes.append("Nothing to count: neither parameters nor multiply-accumulates are printed there.")
     if waiting:
         notes.append(f"{waiting} rows of detectors wait: their hosts are not here yet.")
     return Grid(_HEADERS, lines, _WORDS, notes)

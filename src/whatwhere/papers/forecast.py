@@ -96,8 +96,8 @@ def as_grid(found: Sequence[Forecast]) -> Grid:
     rows.append(("all", "", str(totals[0]), str(totals[1]), f"{totals[2]:,}", _duration(totals[3])))
     here = environment()
     notes = [
-        f"Time: by a training step of each network measured on {here['device']}, threads: {here['threads']}; data, "
-        "evaluation and compilation are not in it.",
+        f"Time: by a forward and a backward of each network measured on {here['device']}, threads: {here['threads']}, "
+        "not compiled; data, optimiser and evaluation are not in it.",
     ]
     return Grid(headers, rows, frozenset(headers[:2]), notes)
 

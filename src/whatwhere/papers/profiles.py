@@ -21,7 +21,7 @@ class Setting:
         recipe: how.
         seeds: of each arm.
         host: what stands in for every row's host; None trains the row's own.
-        image_size: None leaves the row's own.
+        image_size: of rows of 224 pixels, others in proportion; None leaves the row's own.
         limit: training images, None for all.
         unverified: what the profile takes for the papers' and no source confirms.
     """

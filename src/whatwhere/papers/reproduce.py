@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from whatwhere.errors import RunError
-from whatwhere.experiments import Watch, compare
+from whatwhere.experiments import Comparison, Watch, compare
 from whatwhere.experiments.atomic import write_json, write_text
+from whatwhere.experiments.runner import TrialsFailed
 from whatwhere.papers.reproduction import Part, Reproduction
 from whatwhere.papers.rows import Row
 from whatwhere.papers.table import grid
@@ -28,7 +30,7 @@ def reproduce(
     watch: Watch | None = None,
     loggers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run every trial of a table and write ``out/TABLE/reproduction.json`` and ``table.md``.
+    """Run every trial of a table and write ``reproduction.json`` and ``table.md`` into ``out / asked.folder``.
 
     Trials lie in ``out/trials``, so that tables which share rows share their trials; every host has a folder with its
     ``compare`` summary beside the table. The same call again goes on where an interruption left it. A host that fails
@@ -46,9 +48,10 @@ def reproduce(
         What ``reproduction.json`` holds.
 
     Raises:
+        Stopped: a signal asked for it, at once; the same call goes on from there.
         RunError: trials failed, at the end; all else as ``compare``, at once.
     """
-    folder = out / asked.table.replace("/", "-")
+    folder = out / asked.folder
     failures: list[RunError] = []
     try:
         for part in asked.parts:
@@ -61,9 +64,7 @@ def reproduce(
                     watch=watch,
                     loggers=loggers,
                 )
-            except RunError as error:
-                if not (folder / part.folder / "summary.json").exists():
-                    raise
+            except TrialsFailed as error:
                 failures.append(error)
     finally:
         found = _filled(asked, folder, command)
@@ -80,7 +81,7 @@ def reproduce(
 
 
 def _filled(asked: Reproduction, folder: Path, command: str) -> dict[str, Any]:
-    summaries = {part.folder: _summary(folder / part.folder) for part in asked.parts}
+    summaries = {part.folder: _summary(folder / part.folder, part.comparison) for part in asked.parts}
     return {
         "format": 1,
         "table": asked.table,
@@ -95,12 +96,19 @@ def _filled(asked: Reproduction, folder: Path, command: str) -> dict[str, Any]:
     }
 
 
-def _summary(folder: Path) -> dict[str, Any]:
+def _summary(folder: Path, asked: Comparison) -> dict[str, Any]:
+    """What ``compare`` wrote for this comparison; {} for nothing yet, or one of other epochs, images or seeds."""
     try:
         found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    except FileNotFoundError:
+        same = _settings(Comparison.from_json(found["comparison"])) == _settings(asked)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RunError):  # none yet, or one that a hand changed
         return {}
-    return found
+    return found if same else {}
+
+
+def _settings(comparison: Comparison) -> Comparison:
+    """Less what ``compare`` settles by itself, and the arms, which a row finds by name."""
+    return replace(comparison, gates=(), stem=None, data="")
 
 
 def _notes(asked: Reproduction) -> list[str]:
@@ -111,6 +119,11 @@ def _notes(asked: Reproduction) -> list[str]:
         "chose theirs is not known.",
         f"Differences are to the bare host, paired by seed ({seeds} declared), tested within each host and "
         "Holm-corrected over its arms. A cell with fewer seeds is pending and makes no statement.",
+        *(
+            [f"Of the table's rows only those chosen by {asked.chosen!r}; corrected over these."]
+            if asked.chosen
+            else []
+        ),
     ]
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from whatwhere.attach.sites import PLACES
 from whatwhere.errors import RunError, closest
 from whatwhere.experiments import Comparison
 from whatwhere.experiments.arm_names import YARDSTICK, default_place
@@ -13,7 +14,9 @@ from whatwhere.train import Recipe
 
 __all__ = ["Part", "Reproduction", "reproduction"]
 
-_DATA = {"cifar100": "cifar100", "imagenet1k": "imagenet"}
+# Sets whose images are held in memory in a size of their own.
+_SMALL_DATA = ("cifar10", "cifar100", "fashion-mnist", "scenes")
+_USUAL_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Reproduction:
         profile: how it is trained.
         parts: one for each host.
         unverified: what the profile takes for the paper's and no source confirms.
+        chosen: the words that chose its rows; "" for all of them.
     """
 
     table: str
@@ -48,6 +52,12 @@ class Reproduction:
     profile: Profile
     parts: tuple[Part, ...]
     unverified: tuple[str, ...] = ()
+    chosen: str = ""
+
+    @property
+    def folder(self) -> str:
+        """A name for its folder, another one for other rows: what is corrected over some is not what is over all."""
+        return _file_name(f"{self.table}-{self.chosen}" if self.chosen else self.table)
 
     @property
     def stand_ins(self) -> tuple[str, ...]:
@@ -81,7 +91,7 @@ class Reproduction:
             if chosen:
                 arms = dict.fromkeys((YARDSTICK, *(arm for _, arm in chosen)))
                 parts.append(replace(part, comparison=replace(part.comparison, gates=tuple(arms)), rows=chosen))
-        return replace(self, parts=tuple(parts))
+        return replace(self, parts=tuple(parts), chosen=wanted)
 
     def with_arms(self, arms: Sequence[str]) -> "Reproduction":
         """The same with further arms for every host, such as equal-budget controls, which no paper has figures for."""
@@ -139,12 +149,16 @@ def _shortened(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def _image_size(row: Row, chosen: Setting) -> int | None:
-    """The row's own size where the data can have it, which the small published sets cannot."""
-    return (chosen.image_size or row.image_size) if chosen.data == _DATA["imagenet1k"] else chosen.image_size
+    """The row's own size where the data can have it, which the small sets cannot; the setting's changes it in step."""
+    if chosen.data in _SMALL_DATA:
+        return None
+    if chosen.image_size is None or row.image_size is None:
+        return row.image_size
+    return round(row.image_size * chosen.image_size / _USUAL_SIZE)
 
 
 def _part(host: str, image_size: int | None, group: Sequence[Row], chosen: Setting) -> Part:
-    pairs = tuple((row, _arm(row)) for row in group)
+    pairs = tuple((row, _arm(row, host)) for row in group)
     comparison = Comparison(
         host,
         tuple(dict.fromkeys((YARDSTICK, *(arm for _, arm in pairs)))),
@@ -155,11 +169,21 @@ def _part(host: str, image_size: int | None, group: Sequence[Row], chosen: Setti
         image_size=image_size,
     )
     name = "-".join(str(word) for word in (host, chosen.data, image_size) if word is not None)
-    return Part(re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-."), comparison, pairs)
+    return Part(_file_name(name), comparison, pairs)
 
 
-def _arm(row: Row) -> str:
-    return row.arm if row.at in (None, default_place(row.arm)) else f"{row.arm}@{row.at}"
+def _file_name(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.")[:100]
+
+
+def _arm(row: Row, host: str) -> str:
+    """The arm at the row's place; at the gate's own where that is told in modules that a stand-in does not have."""
+    own = row.at in (None, default_place(row.arm)) or _has_not(host, row)
+    return row.arm if own else f"{row.arm}@{row.at}"
+
+
+def _has_not(host: str, row: Row) -> bool:
+    return host != row.host and row.at is not None and row.at not in PLACES
 
 
 def _stand_ins(part: Part) -> Iterator[str]:
@@ -168,13 +192,15 @@ def _stand_ins(part: Part) -> Iterator[str]:
     for row, _ in part.rows:
         if row.host != run.host:
             yield f"{run.host} stands in for {row.printed_host}"
+        if _has_not(run.host, row):
+            yield f"{row.arm} at {default_place(row.arm)} of {run.host}, not at {row.at}"
     if run.data != published.data:
         yield f"{run.data} stands in for {published.data}"
     if run.limit is not None:
         yield f"{run.limit:,} training images of all"
     if run.data == published.data and run.image_size not in (None, part.rows[0][0].image_size):
         yield f"images of {run.image_size} pixels"
-    if run.recipe.epochs < published.recipe.epochs:
+    if run.recipe.epochs != published.recipe.epochs:
         yield f"{run.recipe.epochs} epochs, not {published.recipe.epochs}"
 
 

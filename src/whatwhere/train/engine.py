@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from whatwhere.errors import RunError, first_line
+from whatwhere.train.launch import cpu_wanted
 from whatwhere.train.recipe import Recipe
 
 __all__ = ["engine", "meet"]
@@ -71,7 +72,7 @@ def meet() -> bool:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return False
-    cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    cpu = cpu_wanted() or not torch.cuda.is_available()
     if not dist.is_initialized():
         if not cpu:
             # one that sees a single GPU, as SLURM may have it, has it as number 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from whatwhere.errors import RunError
 from whatwhere.train.workers import stop_with_launcher, supervise
 
-__all__ = ["expand_hosts", "is_first", "launch"]
+__all__ = ["cpu_wanted", "expand_hosts", "is_first", "launch"]
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _SLURM = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_ID")
@@ -70,6 +70,11 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def cpu_wanted() -> bool:
+    """Whether ``ACCELERATE_USE_CPU`` has GPUs left alone, by any word that Accelerate takes for yes."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "on", "t")
+
+
 def _start_here(devices: int, arguments: Sequence[str] | None) -> int:
     import torch
 
@@ -93,7 +98,7 @@ def _on_cpu() -> bool:
     """Whether several processes would train on the CPU: asked for, or nothing here that processes could share out."""
     import torch
 
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "y", "on", "t"):
+    if cpu_wanted():
         return True
     found = torch.accelerator.current_accelerator(check_available=True)
     return found is None or found.type == "mps"

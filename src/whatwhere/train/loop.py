@@ -55,8 +55,9 @@ def train(
     the middle of the epoch and raise `Stopped`.
 
     Several processes, started by torchrun or the like, train one trial together when each makes this call: they share
-    every batch and every evaluation. The same images are seen and, with ``sync_norm``, the same numbers come out but
-    for rounding, whatever their number, which may be another one after each stop. Only the first writes files.
+    every batch and every evaluation. The same images are seen and, with ``sync_norm`` and without dropout, the same
+    numbers come out but for rounding, whatever their number, which may be another one after each stop. Only the first
+    writes files.
 
     Args:
         model: initialised by the caller, the same way for each call. Left in eval mode with the best epoch's weights,

@@ -171,8 +171,10 @@ class Stepper:
         """
         images = torch.zeros(count, *self._shape, dtype=torch.uint8, device=self._device)
         labels = torch.zeros(count, dtype=torch.int64, device=self._device)
+        weights = [weight for weight in self._model.parameters() if weight.requires_grad]
         with _undone(self._model):
-            self._forward(images, labels)[0].backward()
+            # not backward(), which DistributedDataParallel takes for its own step, perhaps in the middle of one
+            torch.autograd.grad(self._forward(images, labels)[0], weights, allow_unused=True)
 
     @torch.no_grad()
     def _check_classes(self) -> None:
@@ -185,15 +187,10 @@ class Stepper:
 @contextmanager
 def _undone(model: nn.Module) -> Iterator[None]:
     buffers = [buffer.clone() for buffer in model.buffers()]
-    gradients = [weight.grad for weight in model.parameters()]
     model.train()
     try:
-        for weight in model.parameters():
-            weight.grad = None
         yield
     finally:
         with torch.no_grad():
             for buffer, before in zip(model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        for weight, gradient in zip(model.parameters(), gradients, strict=True):
-            weight.grad = gradient

@@ -67,6 +67,8 @@ def supervise(command: Sequence[str], count: int, environment: Mapping[str, str]
             meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), _LAUNCHER: str(os.getpid())}
             for rank in range(count):
                 workers.append(_start(command, rank, count, {**environment, **meeting}))
+                for number in sent:  # it came before there was this one to pass it on to
+                    workers[-1].process.send_signal(number)
             culprit = _wait(workers, sent)
         return _status(culprit, workers, sent)
     finally:
