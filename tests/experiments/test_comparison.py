@@ -228,3 +228,18 @@ def test_a_broken_comparison_file_is_told(lab, tmp_path):
         f"compare(out={str(tmp_path)!r}): its comparison.json cannot be read\n"
         f"  fix: delete {tmp_path / 'comparison.json'} if the folder is this comparison's, or name another one"
     )
+
+
+def test_what_no_trial_could_do_is_refused_before_the_data_are_loaded(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load", None)
+    with pytest.raises(RunError, match=r"^train\(loggers=.*'foo'"):
+        compare(COMPARISON, tmp_path, loggers=["foo"])
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(RunError) as caught:
+        compare(COMPARISON, tmp_path)
+    assert str(caught.value) == (
+        "train(Recipe(batch_size=4, accumulate=1)): a batch is shared evenly by the processes and their micro-batches\n"
+        "  got: 3 x 1 micro-batches\n"
+        "  fix: batch_size=3 or batch_size=6"
+    )
+    assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,10 @@ from whatwhere.experiments.spec import Comparison
 from whatwhere.experiments.summary import summarise
 from whatwhere.experiments.table import grid
 from whatwhere.experiments.watch import Watch
+from whatwhere.train.feeding import check_batch
 from whatwhere.train.launch import is_first
+from whatwhere.train.loggers import check_loggers
+from whatwhere.train.ranks import Ranks
 
 __all__ = ["compare"]
 
@@ -61,6 +64,8 @@ def compare(
     """
     watch, trials = watch or Watch(), trials or out
     _check(comparison)
+    check_loggers(loggers)
+    check_batch(comparison.recipe, Ranks(world=int(os.environ.get("WORLD_SIZE", "1"))))
     closed = _closed(out)
     splits = load(
         comparison.data,
