@@ -1,6 +1,9 @@
 """Recipes: which trials fill which rows, under which profile, and what is said of it."""
 
 import inspect
+import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from whatwhere.papers import RECIPES, recipe, rows, tables
 from whatwhere.papers.profiles import PROFILES
 
 SMOKE = recipe("bam/1b")("smoke")
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -45,6 +49,15 @@ def test_a_recipe_says_its_command_the_papers_figures_and_ours(table):
     figures = [word.strip(",.;") for word in said.split() if word[:1].isdigit() and "." in word.strip(",.;")]
     assert figures
     assert set(figures) - printed <= ({"21.1", "0.7"})  # a replication's, and a width
+
+
+@pytest.mark.parametrize(("table", "folder"), [("bam/1b", "bam-1b-resnet20"), ("bam/3a", "bam-3a-resnet20")])
+def test_a_recipes_own_figures_are_those_of_a_result_file(table, folder):
+    found = json.loads((RESULTS / folder / "reproduction.json").read_text())
+    said = (inspect.getdoc(RECIPES[table]) or "").split("Ours: ")[1]
+    measured = [row["ours"] for row in found["rows"]]
+    assert re.findall(r"\d\d\.\d\d", said) == [f"{ours['metrics']['error_top1']['mean']:.2f}" for ours in measured]
+    assert {ours["n"] for ours in measured} == {int(re.search(r"n = (\d+)", said)[1])}
 
 
 def test_the_papers_recipe_is_what_is_known_and_says_what_is_not():
