@@ -28,8 +28,8 @@ def table_1b(profile: Profile = "paper", **changes: Any) -> Reproduction:
 
     Command: ``whatwhere reproduce bam/1b``.
     Paper: 21.49 bare, 21.29 channel, 21.24 spatial, 20.28 max, 20.21 product, 20.00 sum, one run each.
-    Ours: 71.89 bare, 72.53 channel, 72.38 spatial, 73.53 max, 72.27 product, 72.61 sum with a ResNet-20 in its place and
-    six epochs of 20,000 images, n = 2 (``results/bam-1b-resnet20``); no difference is significant.
+    Ours: 71.89 bare, 72.53 channel, 72.38 spatial, 73.53 max, 72.27 product, 72.61 sum with a ResNet-20 in its place
+    and six epochs of 20,000 images, n = 2 (``results/bam-1b-resnet20``); no difference is significant.
     """
     return reproduction("bam/1b", "branches and how they are joined", profile, **changes)
 
