@@ -21,7 +21,7 @@ from whatwhere.experiments.summary import summarise
 from whatwhere.experiments.table import grid
 from whatwhere.experiments.watch import Watch
 from whatwhere.train.feeding import check_batch
-from whatwhere.train.launch import is_first
+from whatwhere.train.launch import is_first, processes
 from whatwhere.train.loggers import check_loggers
 from whatwhere.train.ranks import Ranks
 
@@ -65,7 +65,7 @@ def compare(
     watch, trials = watch or Watch(), trials or out
     _check(comparison)
     check_loggers(loggers)
-    check_batch(comparison.recipe, Ranks(world=int(os.environ.get("WORLD_SIZE", "1"))))
+    check_batch(comparison.recipe, Ranks(world=processes()))
     closed = _closed(out)
     splits = load(
         comparison.data,

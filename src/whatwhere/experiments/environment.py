@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
+from whatwhere.train.launch import cpu_wanted
+
 __all__ = ["device", "environment"]
 
 
 def device() -> torch.device:
     """Where trials are trained: what Accelerate chooses (``ACCELERATE_USE_CPU=1`` for the CPU)."""
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
-    return torch.device("cpu") if parse_flag_from_env("ACCELERATE_USE_CPU") else torch.device(PartialState().device)
+    return torch.device("cpu") if cpu_wanted() else torch.device(PartialState().device)
 
 
 def environment() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The processes that run the same trials together, and how they agree on what became of one."""
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,6 +11,7 @@ import torch.distributed as dist
 
 from whatwhere.errors import RunError
 from whatwhere.train.engine import meet
+from whatwhere.train.launch import processes
 from whatwhere.train.ranks import Ranks
 
 __all__ = ["Alone", "Failure", "Team"]
@@ -34,7 +34,7 @@ class Team(Ranks):
     """
 
     def __init__(self) -> None:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        if processes() == 1:
             super().__init__()
             return
         meet()

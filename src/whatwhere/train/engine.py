@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from whatwhere.errors import RunError, first_line
-from whatwhere.train.launch import cpu_wanted
+from whatwhere.train.launch import cpu_wanted, processes
 from whatwhere.train.recipe import Recipe
 
 __all__ = ["engine", "meet"]
@@ -70,7 +70,7 @@ def meet() -> bool:
     Raises:
         RunError: they do not.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if processes() == 1:
         return False
     cpu = cpu_wanted() or not torch.cuda.is_available()
     if not dist.is_initialized():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from whatwhere.errors import RunError
 from whatwhere.train.workers import stop_with_launcher, supervise
 
-__all__ = ["cpu_wanted", "expand_hosts", "is_first", "launch"]
+__all__ = ["cpu_wanted", "expand_hosts", "is_first", "launch", "processes"]
 
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 _SLURM = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_ID")
@@ -68,6 +68,11 @@ def launch(devices: int | None, num_nodes: int | None, arguments: Sequence[str] 
 def is_first() -> bool:
     """Whether this process is rank 0, which prints and writes for all; so is one that trains alone."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def processes() -> int:
+    """How many were started to train together, as the environment says; 1 for a process that trains alone."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def cpu_wanted() -> bool:
