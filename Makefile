@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint types fix reach bench-train readme clean
+.PHONY: help install kernels demo test test-slow lint types fix reach bench bench-train readme clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,14 +17,17 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY)  ## make .venv with everything, at the versions of constraints.txt
 
-demo: $(READY)  ## train a small CNN bare and with SE, BAM and CBAM on the embedded images, and compare
+kernels: $(READY)  ## build the CPU kernels, once; without a compiler everything runs in plain torch
+	-$(BIN)/whatwhere kernels
+
+demo: kernels  ## train a small CNN bare and with SE, BAM and CBAM on the embedded images, and compare
 	$(BIN)/whatwhere compare --host resnet8 --gates none,se,bam,cbam --data scenes --seeds 3 --epochs 4 --padding 0 --precision bf16 --start identity --out $(DEMO)
 	@echo "table: $(DEMO)/table.md   picture: $(DEMO)/picture.png   numbers: $(DEMO)/summary.json"
 
-test: lint types $(READY)  ## every check: lint, types, house rules, tests
+test: lint types kernels  ## every check: lint, types, house rules, tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow'
 
-test-slow: $(READY)  ## the tests that take minutes
+test-slow: kernels  ## the tests that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
 
 lint: $(READY)
@@ -41,10 +44,14 @@ fix: $(READY)  ## format, and mend what can be mended by itself
 reach: $(READY)  ## hold the sites found in torchvision's and timm's networks against timm's own feature_info
 	$(BIN)/python benchmarks/reach.py
 
+bench: kernels  ## race the gates against those of other libraries on the CPU; some ten minutes on a quiet machine
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/gates.py
+
 bench-train: $(READY)  ## race the training loop against a plain one and timm's parts; some fifteen minutes
 	$(BIN)/python benchmarks/train_step.py
 
-readme: $(READY)  ## fill the README's tables from the result files, and docs/cells.md
+readme: $(READY)  ## fill the tables of README.md, docs/speed.md and docs/cells.md from the result files
 	$(BIN)/python benchmarks/readme.py
 	$(BIN)/whatwhere cells > docs/cells.md
 

@@ -37,13 +37,14 @@ MAY_IMPORT = {
         "gates",
         "hosts",
         "hub",
+        "ops",
         "papers",
         "report",
         "train",
         "whatwhere",
     },
     "__main__": {"cli"},
-    "__init__": {"attach", "gates", "hub"},
+    "__init__": {"attach", "gates", "hub", "ops"},
 }
 HEAVY = {
     "torchvision",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whatwhere.errors import WhatwhereError
     from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
     from whatwhere.hub import load_network, load_released, save_network
+    from whatwhere.ops import backend
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "SpatialGate",
     "WhatwhereError",
     "attach_",
+    "backend",
     "detach_",
     "disabled",
     "host_state_dict",
@@ -49,15 +51,18 @@ __all__ = [
     "status",
 ]
 
-_HUB = ("load_network", "load_released", "save_network")
-_GATES = ("BAM", "CBAM", "SE", "ChannelGate", "Gate", "Maps", "SpatialGate")
+_HOMES = {
+    "WhatwhereError": "errors",
+    "backend": "ops",
+    **dict.fromkeys(("BAM", "CBAM", "SE", "ChannelGate", "Gate", "Maps", "SpatialGate"), "gates"),
+    **dict.fromkeys(("load_network", "load_released", "save_network"), "hub"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'whatwhere' has no attribute {name!r}")
-    home = "errors" if name == "WhatwhereError" else "gates" if name in _GATES else "hub" if name in _HUB else "attach"
-    return getattr(import_module(f"whatwhere.{home}"), name)
+    return getattr(import_module(f"whatwhere.{_HOMES.get(name, 'attach')}"), name)
 
 
 def __dir__() -> list[str]:

@@ -8,6 +8,7 @@ __all__ = [
     "DataError",
     "GateError",
     "HostError",
+    "KernelError",
     "RunError",
     "Stopped",
     "WhatwhereError",
@@ -69,6 +70,10 @@ class AttachError(WhatwhereError, ValueError):
 
 class HostError(WhatwhereError, ValueError):
     """A network that cannot be named or built."""
+
+
+class KernelError(WhatwhereError, RuntimeError):
+    """Kernels that cannot be built, loaded or run here."""
 
 
 class DataError(WhatwhereError, ValueError):

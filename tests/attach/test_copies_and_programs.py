@@ -134,7 +134,7 @@ class TestPrograms:
         before = output(model, case)
         with torch.no_grad():
             compiled = torch.compile(model, fullgraph=True, backend="eager")(*case.images())
-        assert same_bits(compiled, before)
+        torch.testing.assert_close(compiled, before)  # formulas in a program, kernels outside of it
 
     @pytest.mark.parametrize("gate", GATES)
     def test_every_gate_compiles(self, gate):
@@ -143,7 +143,7 @@ class TestPrograms:
         before = output(model, case)
         with torch.no_grad():
             compiled = torch.compile(model, fullgraph=True, backend="eager")(*case.images())
-        assert same_bits(compiled, before)
+        torch.testing.assert_close(compiled, before)  # formulas in a program, kernels outside of it
 
     def test_compiled_networks_heed_disabled(self):
         case = HOSTS["plain"]

@@ -85,8 +85,8 @@ class _Identity(_Spoilt):
 
 
 class _Gradients(_Spoilt):
-    def maps(self, x):
-        return super().maps(x.detach())
+    def forward(self, x):
+        return self._read(x).apply(*self._factors(self._read(x.detach())), self.strength)
 
 
 class _Maps(_Spoilt):

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from whatwhere.errors import GateError
 from whatwhere.gates.channel import ChannelBranch
-from whatwhere.gates.gate import Gate, Maps
+from whatwhere.gates.gate import Factors, Gate
 from whatwhere.gates.layers import initialise
 from whatwhere.gates.options import count, one_of, resolve
 from whatwhere.gates.released import BAM_KEYS, load_released
 from whatwhere.gates.spatial import DilatedBranch
-from whatwhere.ops import reference
+from whatwhere.ops import Reading
 
 __all__ = ["BAM"]
 
@@ -126,7 +126,7 @@ class BAM(Gate):
         )  # fmt: skip
         self.channel = self.spatial = None
         if self.branches != "spatial":
-            self.channel = ChannelBranch(self.channels, pools=self.pools, bias=self.mlp_bias, **shared)
+            self.channel = ChannelBranch(self.channels, bias=self.mlp_bias, **shared)
         if self.branches != "channel":
             self.spatial = DilatedBranch(
                 self.channels,
@@ -137,13 +137,13 @@ class BAM(Gate):
                 **shared,
             )
 
-    def _maps(self, x: Tensor) -> Maps:
-        channel = None if self.channel is None else self.channel(x)[(..., *[None] * self.spatial_dims)]
-        spatial = None if self.spatial is None else self.spatial(x)
-        logits: Any = spatial if channel is None else channel
-        if channel is not None and spatial is not None:
-            logits = reference.combine_logits(channel, spatial, self.combine)
-        return Maps(channel, spatial, 1 + logits.sigmoid())
+    def _factors(self, reading: Reading) -> Factors:
+        channel = spatial = None
+        if self.channel is not None:
+            channel = self.channel(reading.pool_positions(self.pools))[(..., *[None] * self.spatial_dims)]
+        if self.spatial is not None:
+            spatial = self.spatial(reading.map)
+        return Factors(channel, spatial, self.combine)
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
         """Take the tensors of one BAM from the released code's state dict, prefix cut off.

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from whatwhere.errors import GateError
 from whatwhere.gates.channel import ChannelGate
-from whatwhere.gates.gate import Gate, Maps
+from whatwhere.gates.gate import Factors, Gate
 from whatwhere.gates.options import one_of, resolve
 from whatwhere.gates.released import CBAM_KEYS, load_released
 from whatwhere.gates.spatial import SpatialGate, check_spatial
+from whatwhere.ops import Reading
 
 __all__ = ["CBAM"]
 
@@ -112,16 +113,16 @@ class CBAM(Gate):
                 **where,
             )
 
-    def _maps(self, x: Tensor) -> Maps:
+    def _factors(self, reading: Reading) -> Factors:
         if self.spatial is None or self.channel is None:
-            return (self.spatial or self.channel)._maps(x)  # type: ignore[union-attr]
+            return (self.spatial or self.channel)._factors(reading)  # type: ignore[union-attr]
         if self.order == "spatial_first":
-            spatial = self.spatial._maps(x).factor
-            channel = self.channel._maps(x * spatial).factor
+            spatial = self.spatial._factors(reading).spatial
+            channel = self.channel._factors(reading, spatial).channel
         else:
-            channel = self.channel._maps(x).factor
-            spatial = self.spatial._maps(x if self.order == "parallel" else x * channel).factor
-        return Maps(channel, spatial, channel * spatial)
+            channel = self.channel._factors(reading).channel
+            spatial = self.spatial._factors(reading, None if self.order == "parallel" else channel).spatial
+        return Factors(channel, spatial, "gates")
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
         """Take the tensors of one CBAM from the released code's state dict, prefix cut off.

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from whatwhere.gates.gate import Gate, Maps
+from whatwhere.gates.gate import Factors, Gate
 from whatwhere.gates.layers import initialise, norm
 from whatwhere.gates.options import resolve
-from whatwhere.ops import reference
+from whatwhere.ops import Reading
 
 __all__ = ["SE", "ChannelBranch", "ChannelGate"]
 
@@ -17,11 +17,11 @@ __all__ = ["SE", "ChannelBranch", "ChannelGate"]
 class ChannelBranch(nn.Module):
     """Channel logits: one two-layer perceptron, shared by all pools, whose outputs are summed.
 
-        logits(x) = norm(sum_p W1 relu(norm(W0 pool_p(x) + b0)) + b1)
+        logits = norm(sum_p W1 relu(norm(W0 pooled_p + b0)) + b1)
 
     The norms are off unless asked for. Pools go through the perceptron as one batch, so its inner norm sees them all.
 
-    Shape: x (B, C, *S) -> (B, C). Hidden units: C // reduction, at least one.
+    Shape: pooled (P, B, C), one row for each pool -> (B, C). Hidden units: C // reduction, at least one.
     Cost: 2 C (C // reduction) weights and, for each pool, as many multiply-adds an image.
     References: Woo et al. 2018, eq. 2 (arXiv:1807.06521); Park et al. 2018, the channel branch (arXiv:1807.06514).
     """
@@ -31,7 +31,6 @@ class ChannelBranch(nn.Module):
         channels: int,
         *,
         reduction: int = 16,
-        pools: Sequence[str] = ("avg",),
         bias: bool = True,
         inner_norm: str = "none",
         inner_relu: bool = True,
@@ -40,17 +39,15 @@ class ChannelBranch(nn.Module):
     ) -> None:
         super().__init__()
         hidden = max(channels // reduction, 1)
-        self.pools, self.channels = tuple(pools), channels
         self.reduce = nn.Linear(channels, hidden, bias=bias, **where)
         self.inner_norm = norm(inner_norm, 0, hidden, **where)
         self.relu = nn.ReLU() if inner_relu else nn.Identity()
         self.expand = nn.Linear(hidden, channels, bias=bias, **where)
         self.final_norm = norm(final_norm, 0, channels, **where)
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = reference.pool_positions(x, self.pools).flatten(0, 1)
-        hidden = self.relu(self.inner_norm(self.reduce(pooled)))
-        logits = self.expand(hidden).reshape(len(self.pools), -1, self.channels).sum(0)
+    def forward(self, pooled: Tensor) -> Tensor:
+        hidden = self.relu(self.inner_norm(self.reduce(pooled.flatten(0, 1))))
+        logits = self.expand(hidden).unflatten(0, pooled.shape[:2]).sum(0)
         return self.final_norm(logits)  # type: ignore[no-any-return]
 
 
@@ -100,16 +97,14 @@ class ChannelGate(Gate):
         given = {"reduction": reduction, "pools": pools, "mlp_bias": mlp_bias, "spatial_dims": spatial_dims}
         options = resolve(type(self).__name__, channels, self.presets, "paper", given, start)
         super().__init__(channels, "paper", options)
-        self.branch = ChannelBranch(
-            channels, reduction=self.reduction, pools=self.pools, bias=self.mlp_bias, device=device, dtype=dtype
-        )
+        self.branch = ChannelBranch(channels, reduction=self.reduction, bias=self.mlp_bias, device=device, dtype=dtype)
         initialise(self)
         if start == "identity":
             self.start_at_identity_()
 
-    def _maps(self, x: Tensor) -> Maps:
-        gate = self.branch(x).sigmoid()[(..., *[None] * self.spatial_dims)]
-        return Maps(gate, None, gate)
+    def _factors(self, reading: Reading, spatial: Tensor | None = None) -> Factors:
+        pooled = reading.pool_positions(self.pools, spatial)
+        return Factors(self.branch(pooled).sigmoid()[(..., *[None] * self.spatial_dims)], None, "gates")
 
 
 class SE(ChannelGate):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from whatwhere import ops
 from whatwhere.errors import GateError
-from whatwhere.ops import reference
 
-__all__ = ["Gate", "Maps"]
+__all__ = ["Factors", "Gate", "Maps"]
 
 
 class Maps(NamedTuple):
@@ -30,14 +30,25 @@ class Maps(NamedTuple):
     factor: Tensor
 
 
+class Factors(NamedTuple):
+    """What a gate read off its map, ready to be applied: the arguments of ``ops.factor``."""
+
+    channel: Tensor | None
+    spatial: Tensor | None
+    how: str
+
+
 class Gate(nn.Module):
     """A module that multiplies a map by a factor which it reads from that map.
 
-    A gate is its ``maps``; ``forward`` applies their factor. With ``start="identity"`` a gate has one more
-    parameter, the number ``strength`` (zero at first), and computes ``x * (1 + strength * (factor - 1))``: the input to
-    the bit until the first step of training, the full gate at strength 1.
+    A gate is its ``maps``; ``forward`` applies their factor, and takes the rest of a residual block along in the same
+    read and write if asked to: ``gate(x, residual, relu=True)`` is ``relu(gate(x) + residual)``. With
+    ``start="identity"`` a gate has one more parameter, the number ``strength`` (zero at first), and computes
+    ``x * (1 + strength * (factor - 1))``: the input to the bit until the first step of training, the full gate at
+    strength 1.
 
-    Shape: x (B, C, *S) -> (B, C, *S); dtype, device and memory format of x are kept.
+    Shape: x, residual (B, C, *S) -> (B, C, *S); dtype, device and memory format of x are kept.
+    Kept for backward: x, and numbers a channel or a position.
     Raises:
         GateError: on an input with another number of channels or dimensions or of another dtype, and on a batch of one
             in training where a batch norm would have a single value to normalise.
@@ -60,17 +71,22 @@ class Gate(nn.Module):
         self.register_parameter("strength", None)
 
     @abstractmethod
-    def _maps(self, x: Tensor) -> Maps:
+    def _factors(self, reading: ops.Reading) -> Factors:
         """The formula, for an input that has been checked."""
 
     def maps(self, x: Tensor) -> Maps:
         """Return the channel map, the spatial map and the factor for the batch ``x`` (B, C, *S)."""
+        factors = self._factors(self._read(x))
+        return Maps(factors.channel, factors.spatial, ops.factor(*factors))
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        reading = self._read(x)
+        return reading.apply(*self._factors(reading), self.strength, residual, relu)
+
+    def _read(self, x: Tensor) -> ops.Reading:
         dtype = next(self.parameters()).dtype
         _require(x, type(self).__name__, self.channels, self.spatial_dims, dtype, self._batch_norms())
-        return self._maps(x)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return reference.apply_factor(x, self.maps(x).factor, self.strength)
+        return ops.read(x)
 
     def start_at_identity_(self) -> None:
         """Give the gate a ``strength`` of zero, so that its output is its input until training moves it."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["conv", "initialise", "norm"]
+__all__ = ["OneGroup", "conv", "initialise", "norm"]
 
 _CONVS: Mapping[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -21,7 +21,7 @@ def conv(
     return _CONVS[spatial_dims](inputs, outputs, width, padding=padding, dilation=dilation, bias=bias, **where)
 
 
-class _OneGroup(nn.GroupNorm):
+class OneGroup(nn.GroupNorm):
     """Takes a single value too, which normalises to zero; torch's own refuses it, and with it a 1x1 map."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def norm(kind: str, spatial_dims: int, channels: int, momentum: float = 0.1, **w
     if kind == "batch":
         return _BATCH_NORMS[spatial_dims](channels, momentum=momentum, **where)
     if kind == "group":
-        return _OneGroup(1, channels, **where)
+        return OneGroup(1, channels, **where)
     return nn.Identity()
 
 

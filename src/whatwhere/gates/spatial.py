@@ -1,15 +1,17 @@
 """Where to look: a number for every position."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from whatwhere.errors import GateError
-from whatwhere.gates.gate import Gate, Maps
+from whatwhere.gates.gate import Factors, Gate
 from whatwhere.gates.layers import conv, initialise, norm
 from whatwhere.gates.options import count, one_of, resolve
-from whatwhere.ops import reference
+from whatwhere.gates.thrift import thrifty
+from whatwhere.ops import Reading
 
 __all__ = ["DilatedBranch", "SpatialGate", "check_spatial"]
 
@@ -79,10 +81,12 @@ class SpatialGate(Gate):
         if start == "identity":
             self.start_at_identity_()
 
-    def _maps(self, x: Tensor) -> Maps:
-        described = reference.pool_channels(x, self.pools) if self.squeeze is None else self.squeeze(x)
-        gate = self.norm_layer(self.conv(described)).sigmoid()
-        return Maps(None, gate, gate)
+    def _factors(self, reading: Reading, channel: Tensor | None = None) -> Factors:
+        if self.squeeze is None:
+            described = reading.pool_channels(self.pools, channel)
+        else:
+            described = self.squeeze(reading.map if channel is None else reading.map * channel)
+        return Factors(None, self.norm_layer(self.conv(described)).sigmoid(), "gates")
 
 
 def _norm(kind: str, spatial_dims: int, preset: str, where: dict[str, Any]) -> nn.Module:
@@ -98,6 +102,9 @@ def check_spatial(name: str, channels: int, kernel_size: int, descriptor: str) -
             f"{name}({channels}, kernel_size={kernel_size}): an even kernel cannot keep the size of the map",
             fix=f"use kernel_size={kernel_size - 1} or {kernel_size + 1}",
         )
+
+
+_NOTHING = nn.Identity()
 
 
 class DilatedBranch(nn.Module):
@@ -127,13 +134,14 @@ class DilatedBranch(nn.Module):
     ) -> None:
         super().__init__()
         hidden = max(channels // reduction, 1)
+        self.normed, self.rectified = inner_norm != "none", inner_relu
         inner: list[nn.Module] = []
         for index in range(1 + dilated_convs):
             width, gap = (1, 1) if index == 0 else (3, dilation)
             inner.append(conv(spatial_dims, channels if index == 0 else hidden, hidden, width, gap, **where))
-            if inner_norm != "none":
+            if self.normed:
                 inner.append(norm(inner_norm, spatial_dims, hidden, **where))
-            if inner_relu:
+            if self.rectified:
                 inner.append(nn.ReLU())
         self.inner = nn.Sequential(*inner)
         self.last = conv(spatial_dims, hidden, 1, 1, **where)
@@ -142,5 +150,14 @@ class DilatedBranch(nn.Module):
         self.final_norm = norm(final_norm, spatial_dims, final_channels, **where)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.last(self.inner(x))
+        kept: AbstractContextManager[Any] = nullcontext()
+        layers = iter(self.inner)
+        for convolution in layers:
+            with kept:
+                x = convolution(x)
+            norm = next(layers) if self.normed else _NOTHING
+            relu = next(layers) if self.rectified else _NOTHING
+            x, kept = thrifty(norm, relu, x)
+        with kept:
+            logits = self.last(x)
         return self.final_norm(logits.expand(self.expansion))  # type: ignore[no-any-return]

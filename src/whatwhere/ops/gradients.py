@@ -1,12 +1,12 @@
 """The fused operations as autograd sees them: each keeps the map it reads and numbers a row or a column, no more.
 
-The gradient of a gate's map has several parts: of the product, and of all that was pooled. Added up one by one they cost
-a read and a write of the map each, so here they are *carried*: ``Open`` hands out stand-ins for its map, through which
-the operations after it send what they know (the incoming gradient as it is; gradients of pooled numbers), and its own
-backward writes the map's gradient once, from all of them.
+The gradient of a gate's map has several parts: of the product, and of all that was pooled. Added up one by one they
+cost a read and a write of the map each, so here they are *carried*: ``Open`` hands out stand-ins for its map, through
+which the operations after it send what they know (the incoming gradient as it is; gradients of pooled numbers), and
+its own backward writes the map's gradient once, from all of them.
 
-A backward that is itself to be differentiated (``create_graph=True``) carries nothing: every operation differentiates its
-plain formula.
+A backward that is itself to be differentiated (``create_graph=True``) carries nothing: every operation differentiates
+its plain formula.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,11 +26,11 @@ __all__ = ["Apply", "Open", "Pool", "Tape"]
 
 @dataclass
 class Tape:
-    """What the forward of one reading computed and the gradient of its map needs again; small, and outside the graph."""
+    """What one reading computed and the gradient of its map needs again; small, and outside the graph."""
 
     planes: Planes
     kernels: Kernels
-    gate: tuple[Tensor | None, Tensor | None, str, Tensor | None] = (None, None, "gates", None)
+    gate: tuple[Tensor | None, Tensor | None, str, Tensor | None] | None = None
     pooled: dict[int, tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
 
 
@@ -64,7 +64,7 @@ class Open(Function):
         gradient = tape.kernels.map_gradient(
             of(x),
             None if carried is None else of(carried),
-            *tape.gate,
+            *(tape.gate or (None, None, "gates", None)),
             _pooled(tape, 2, across),
             _pooled(tape, 1, down),
             None if other is None else of(other),
@@ -143,7 +143,8 @@ class Apply(Function):
     ) -> Tensor:
         of = tape.planes.of
         added = None if residual is None else of(residual)
-        out = tape.planes.back(tape.kernels.apply(of(x), row, column, how, strength, added, relu))
+        # .data: the map is a view of its planes, and hosts must be able to change a gate's output in place
+        out = tape.planes.back(tape.kernels.apply(of(x), row, column, how, strength, added, relu)).data
         ctx.save_for_backward(x, row, column, strength, out if relu else None)
         ctx.tape, ctx.how = tape, how
         tape.gate = (_apart(row), _apart(column), how, _apart(strength))

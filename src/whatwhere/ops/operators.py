@@ -7,8 +7,8 @@ asked for) is an empty tensor here and None outside.
 import torch
 from torch import Tensor
 
-from whatwhere.ops.planes import Pooled
 from whatwhere.ops.plain import wide
+from whatwhere.ops.planes import Pooled
 
 __all__ = ["apply", "apply_gradients", "map_gradient", "pool", "pool_weight_gradient"]
 
@@ -33,9 +33,7 @@ def pool(
     return mean, most if largest else None, places if largest and index else None
 
 
-def pool_weight_gradient(
-    x: Tensor, dim: int, mean: Tensor, largest: Tensor | None, index: Tensor | None
-) -> Tensor:
+def pool_weight_gradient(x: Tensor, dim: int, mean: Tensor, largest: Tensor | None, index: Tensor | None) -> Tensor:
     return _OPS.pool_weight_gradient(x, dim, mean, largest, index)  # type: ignore[no-any-return]
 
 

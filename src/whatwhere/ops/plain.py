@@ -1,10 +1,10 @@
 """The five kernels in plain torch: what every faster set is held against, and what runs where there is none.
 
-All take planes (B, R, K), see ``planes.py``; one number a row or a column is (B, R) or (B, K) in the *wide* dtype, float32
-or what is wider. ``how`` says what the two numbers of an element, r and c, make of it: ``gates`` multiplies it by ``r c``,
-the others by ``1 + sigmoid(j)`` where j is their ``sum``, ``product`` or ``max``; where one is None, the other stands
-alone. With a strength s the factor f is ``1 + s (f - 1)``. Arithmetic is wide, results are rounded once, no function
-changes what it was given.
+All take planes (B, R, K), see ``planes.py``; one number a row or a column is (B, R) or (B, K) in the *wide* dtype,
+float32 or what is wider. ``how`` says what the two numbers of an element, r and c, make of it: ``gates`` multiplies it
+by ``r c``, the others by ``1 + sigmoid(j)`` where j is their ``sum``, ``product`` or ``max``; where one is None, the
+other stands alone. With a strength s the factor f is ``1 + s (f - 1)``. Arithmetic is wide, results are rounded once,
+no function changes what it was given.
 """
 
 import torch
@@ -40,9 +40,7 @@ def pool(
     return mean, values.to(mean.dtype), places.to(torch.int32)
 
 
-def pool_weight_gradient(
-    x: Tensor, dim: int, mean: Tensor, largest: Tensor | None, index: Tensor | None
-) -> Tensor:
+def pool_weight_gradient(x: Tensor, dim: int, mean: Tensor, largest: Tensor | None, index: Tensor | None) -> Tensor:
     """Gradient of the ``weight`` of ``pool``, in one read of x.
 
     ``sum over the other dimension of x * (mean + largest where index points)``; ``mean`` is already divided.

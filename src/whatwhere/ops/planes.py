@@ -21,9 +21,7 @@ class Planes(NamedTuple):
     def of(self, x: Tensor) -> Tensor:
         """(B, C, *S) -> (B, R, K), a view; of a tensor that is strided otherwise (an expanded gradient), a copy."""
         moved = x.movedim(1, -1) if self.channels_last else x
-        return (
-            moved.contiguous().flatten(1, -2) if self.channels_last else moved.contiguous().flatten(2)
-        )
+        return moved.contiguous().flatten(1, -2) if self.channels_last else moved.contiguous().flatten(2)
 
     def back(self, rows: Tensor) -> Tensor:
         """(B, R, K) -> (B, C, *S) in the layout of the map, a view."""
@@ -55,7 +53,7 @@ def planes(x: Tensor) -> Planes | None:
 class Pooled(NamedTuple):
     """The gradients of what was pooled along one dimension of the planes, on their way into the map.
 
-    Shapes, N the dimension that is left and P the one that was pooled: ``mean`` (B, N), divided by the number of what was
+    Shapes, N the dimension that is left and P the one that was pooled: ``mean`` (B, N), divided by how many were
     averaged; ``largest`` (B, N) and ``index`` (B, N) int32, or both None where only the mean was taken; ``weight``
     (B, P), what the map was multiplied by before, or None.
     """

@@ -2,7 +2,7 @@
 
 Shapes: B batch, C channels, S the spatial sizes (one, two or three of them), P pools.
 
-The four functions are leaves for ``torch.fx``: a symbolically traced network shows one node for each, so that the
+The functions are leaves for ``torch.fx``: a symbolically traced network shows one node for each, so that the
 decisions inside (dtype, number of dimensions) need no concrete tensor while tracing.
 """
 
@@ -11,54 +11,54 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx
 
-__all__ = ["apply_factor", "combine_logits", "pool_channels", "pool_positions"]
+from whatwhere.ops.plain import wide
 
-
-def _accumulate(x: Tensor) -> torch.dtype:
-    """Sums of half-precision values are kept in float32: a mean over a large map overflows or stalls otherwise."""
-    return torch.promote_types(x.dtype, torch.float32)
+__all__ = ["apply_factor", "combine_logits", "factor", "pool_channels", "pool_positions"]
 
 
 @fx.wrap
-def pool_positions(x: Tensor, pools: Sequence[str]) -> Tensor:
-    """Describe every channel by pooling over all its positions.
+def pool_positions(x: Tensor, pools: Sequence[str], spatial: Tensor | None = None) -> Tensor:
+    """Describe every channel by pooling over all its positions, of ``x * spatial`` where that is given.
 
     ``avg`` is the mean, ``max`` the largest value, ``lp`` the 2-norm ``sqrt(sum x^2)`` and ``lse`` ``log(sum exp x)``,
     the four of the released CBAM. The gradient of ``max`` goes to the first maximal position in row-major order, and
     that of ``lp`` is zero for a channel that is zero everywhere.
 
-    Shape: x (B, C, *S) -> (P, B, C), one row for each of ``pools``, in x's dtype; sums run in float32 or wider.
+    Shape: x (B, C, *S), spatial (B, 1, *S) -> (P, B, C), one row for each of ``pools``, in x's dtype; products and sums
+    are in float32 or wider: in half precision a mean over a large map overflows or stalls.
     Cost: one read of x for each pool.
     """
     positions = tuple(range(2, x.ndim))
-    wide = _accumulate(x)
+    dtype, summed = x.dtype, wide(x.dtype)
+    x = x if spatial is None else x.to(summed) * spatial
     rows = []
     for pool in pools:
         if pool == "avg":
-            row = x.mean(positions, dtype=wide)
+            row = x.mean(positions, dtype=summed)
         elif pool == "max":
             row = x.flatten(2).max(dim=2).values
         elif pool == "lp":
-            row = torch.linalg.vector_norm(x, 2, positions, dtype=wide)
+            row = torch.linalg.vector_norm(x, 2, positions, dtype=summed)
         else:
-            row = x.to(wide).logsumexp(positions)
-        rows.append(row.to(x.dtype))
+            row = x.to(summed).logsumexp(positions)
+        rows.append(row.to(dtype))
     return torch.stack(rows)
 
 
 @fx.wrap
-def pool_channels(x: Tensor, pools: Sequence[str]) -> Tensor:
+def pool_channels(x: Tensor, pools: Sequence[str], channel: Tensor | None = None) -> Tensor:
     """Describe every position by pooling over all its channels (``avg`` or ``max``), the descriptor of CBAM eq. 3.
 
-    The gradient of ``max`` goes to the first maximal channel.
+    With ``channel`` it is ``x * channel`` that is pooled. The gradient of ``max`` goes to the first maximal channel.
 
-    Shape: x (B, C, *S) -> (B, P, *S), one map for each of ``pools`` in that order, in x's dtype.
+    Shape: x (B, C, *S), channel (B, C, 1, ...) -> (B, P, *S), one map for each of ``pools`` in order, in x's dtype.
     Cost: one read of x for each pool.
     """
-    maps = []
+    maps, dtype, summed = [], x.dtype, wide(x.dtype)
+    x = x if channel is None else x.to(summed) * channel
     for pool in pools:
-        pooled = x.mean(1, keepdim=True, dtype=_accumulate(x)) if pool == "avg" else x.max(1, keepdim=True).values
-        maps.append(pooled.to(x.dtype))
+        pooled = x.mean(1, keepdim=True, dtype=summed) if pool == "avg" else x.max(1, keepdim=True).values
+        maps.append(pooled.to(dtype))
     return torch.cat(maps, dim=1)
 
 
@@ -73,6 +73,24 @@ def combine_logits(channel: Tensor, spatial: Tensor, how: str) -> Tensor:
     if how == "product":
         return channel * spatial
     return torch.maximum(channel, spatial)
+
+
+@fx.wrap
+def factor(channel: Tensor | None, spatial: Tensor | None, how: str) -> Tensor:
+    """What a gate multiplies its map by.
+
+    ``gates`` is the product of two gates in (0, 1) (CBAM, SE), everything else ``1 + sigmoid`` of two logits that are
+    joined by ``combine_logits`` (BAM). Either may be None.
+
+    Shape: channel (B, C, 1, ...), spatial (B, 1 or C, *S) -> as much of (B, C, *S) as one of them spans.
+    """
+    if channel is None or spatial is None:
+        joined: Tensor = spatial if channel is None else channel  # type: ignore[assignment]
+    elif how == "gates":
+        return channel * spatial
+    else:
+        joined = combine_logits(channel, spatial, how)
+    return joined if how == "gates" else 1 + joined.sigmoid()
 
 
 @fx.wrap
