@@ -12,6 +12,7 @@ import tyro
 
 from whatwhere.cli.cells import Cells
 from whatwhere.cli.compare import Compare
+from whatwhere.cli.kernels import Kernels
 from whatwhere.cli.pack import Pack
 from whatwhere.cli.plan import Plan
 from whatwhere.cli.report import Report
@@ -32,12 +33,13 @@ class _Asked(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0 when it did what it was asked to; 2 for a mistake the user can mend, with the message on standard error and no
-    traceback; 75 when a signal stopped a training that the same command will continue, so that a scheduler can requeue
-    it; 130 after Ctrl-C. A failure of the program itself keeps its traceback.
+    0 when it did what it was asked to; 1 where `kernels` finds none to use that there could be; 2 for a mistake the
+    user can mend, with the message on standard error and no traceback; 75 when a signal stopped a training that the
+    same command will continue, so that a scheduler can requeue it; 130 after Ctrl-C. A failure of the program itself
+    keeps its traceback.
     """
     command = tyro.cli(
-        Compare | Reproduce | Cells | Report | Plan | Pack | Shards,
+        Compare | Reproduce | Cells | Report | Plan | Pack | Shards | Kernels,
         prog="whatwhere",
         description="Attention gates for convolutional networks: what to look at, and where.",
         args=arguments,

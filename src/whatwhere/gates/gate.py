@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from whatwhere import ops
 from whatwhere.errors import GateError
+from whatwhere.ops import Reading, factor, read
 
 __all__ = ["Factors", "Gate", "Maps"]
 
@@ -71,22 +71,22 @@ class Gate(nn.Module):
         self.register_parameter("strength", None)
 
     @abstractmethod
-    def _factors(self, reading: ops.Reading) -> Factors:
+    def _factors(self, reading: Reading) -> Factors:
         """The formula, for an input that has been checked."""
 
     def maps(self, x: Tensor) -> Maps:
         """Return the channel map, the spatial map and the factor for the batch ``x`` (B, C, *S)."""
         factors = self._factors(self._read(x))
-        return Maps(factors.channel, factors.spatial, ops.factor(*factors))
+        return Maps(factors.channel, factors.spatial, factor(*factors))
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         reading = self._read(x)
         return reading.apply(*self._factors(reading), self.strength, residual, relu)
 
-    def _read(self, x: Tensor) -> ops.Reading:
+    def _read(self, x: Tensor) -> Reading:
         dtype = next(self.parameters()).dtype
         _require(x, type(self).__name__, self.channels, self.spatial_dims, dtype, self._batch_norms())
-        return ops.read(x)
+        return read(x)
 
     def start_at_identity_(self) -> None:
         """Give the gate a ``strength`` of zero, so that its output is its input until training moves it."""

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
-from whatwhere import ops
 from whatwhere.gates.layers import OneGroup
+from whatwhere.ops import traced
 
 __all__ = ["thrifty"]
 
@@ -20,8 +20,8 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def thrifty(norm: nn.Module, relu: nn.Module, z: Tensor) -> tuple[Tensor, AbstractContextManager[Any]]:
     """``relu(norm(z))``, and a context for the layer that reads it.
 
-    Autograd holds z for the norm in any case. Inside the context, and for the ReLU, it holds nothing more: what it would
-    have kept is computed again from z when the backward asks. That costs the norm and the ReLU once more.
+    Autograd holds z for the norm in any case. Inside the context, and for the ReLU, it holds nothing more: what it
+    would have kept is computed again from z when the backward asks. That costs the norm and the ReLU twice more.
 
     Modules it cannot repeat without side effects (hooks, a synchronised norm), and programs that torch traces, run as
     they are.
@@ -29,7 +29,7 @@ def thrifty(norm: nn.Module, relu: nn.Module, z: Tensor) -> tuple[Tensor, Abstra
     Shape: z (B, C, *S) -> (B, C, *S).
     """
     again = _repeat(norm, relu, z)
-    if again is None or not torch.is_grad_enabled() or ops.traced(z):
+    if again is None or not torch.is_grad_enabled() or traced(z):
         return relu(norm(z)), nullcontext()
     normed = norm(z)
     with saved_tensors_hooks(lambda _: again, _unpack):
@@ -51,5 +51,5 @@ def _repeat(norm: nn.Module, relu: nn.Module, z: Tensor) -> Callable[[], Tensor]
         return None
     own: Any = norm
     batch = own.training or own.running_mean is None  # as it is now; the backward may find it in another mode
-    running = (None, None) if batch else (own.running_mean, own.running_var)
-    return lambda: relu(F.batch_norm(z, *running, own.weight, own.bias, batch, 0.0, own.eps))
+    mean, var = (None, None) if batch else (own.running_mean, own.running_var)
+    return lambda: relu(F.batch_norm(z, mean, var, own.weight, own.bias, batch, 0.0, own.eps))

@@ -43,7 +43,7 @@ def _cpu() -> Kernels:
     from whatwhere.ops import cpu
 
     cpu.load()
-    return _module("operators")
+    return _module("operators")  # type: ignore[no-any-return]
 
 
 def _cpu_problem() -> str | None:
@@ -210,7 +210,7 @@ def traced(x: Tensor) -> bool:
     return (
         torch.compiler.is_compiling()
         or type(x) not in (Tensor, nn.Parameter, FakeTensor)
-        or torch.jit.is_tracing()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
     )

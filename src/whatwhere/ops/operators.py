@@ -12,7 +12,7 @@ from whatwhere.ops.planes import Pooled
 
 __all__ = ["apply", "apply_gradients", "map_gradient", "pool", "pool_weight_gradient"]
 
-_LIBRARY = torch.library.Library("whatwhere", "DEF")
+_LIBRARY = torch.library.Library("whatwhere", "DEF")  # type: ignore[no-untyped-call]
 _GATE = "Tensor? row, Tensor? column, str how, Tensor? strength"
 for _schema in (
     "pool(Tensor x, int dim, Tensor? weight, bool largest, bool index) -> (Tensor, Tensor, Tensor)",
@@ -21,7 +21,7 @@ for _schema in (
     f"apply_gradients(Tensor gradient, Tensor x, {_GATE}) -> (Tensor, Tensor, Tensor)",
     f"map_gradient(Tensor x, Tensor? gradient, {_GATE}, Tensor?[] across, Tensor?[] down, Tensor? extra) -> Tensor",
 ):
-    _LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
 
 _OPS = torch.ops.whatwhere
 
@@ -75,7 +75,7 @@ def map_gradient(
     )
 
 
-@torch.library.register_fake("whatwhere::pool", lib=_LIBRARY)
+@torch.library.register_fake("whatwhere::pool", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _(x: Tensor, dim: int, weight: Tensor | None, largest: bool, index: bool) -> tuple[Tensor, Tensor, Tensor]:
     shape = (x.shape[0], x.shape[3 - dim])
     mean = x.new_empty(shape, dtype=wide(x.dtype))
@@ -83,17 +83,17 @@ def _(x: Tensor, dim: int, weight: Tensor | None, largest: bool, index: bool) ->
     return mean, most, x.new_empty(shape if largest and index else (0,), dtype=torch.int32)
 
 
-@torch.library.register_fake("whatwhere::pool_weight_gradient", lib=_LIBRARY)
+@torch.library.register_fake("whatwhere::pool_weight_gradient", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _(x: Tensor, dim: int, mean: Tensor, largest: Tensor | None, index: Tensor | None) -> Tensor:
     return mean.new_empty((x.shape[0], x.shape[dim]))
 
 
-@torch.library.register_fake("whatwhere::apply", lib=_LIBRARY)
+@torch.library.register_fake("whatwhere::apply", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _(x: Tensor, row: object, column: object, how: str, strength: object, residual: object, relu: bool) -> Tensor:
     return torch.empty_like(x)
 
 
-@torch.library.register_fake("whatwhere::apply_gradients", lib=_LIBRARY)
+@torch.library.register_fake("whatwhere::apply_gradients", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _(
     gradient: Tensor, x: Tensor, row: Tensor | None, column: Tensor | None, how: str, strength: Tensor | None
 ) -> tuple[Tensor, ...]:
@@ -101,6 +101,6 @@ def _(
     return tuple(none if given is None else torch.empty_like(given) for given in (row, column, strength))
 
 
-@torch.library.register_fake("whatwhere::map_gradient", lib=_LIBRARY)
+@torch.library.register_fake("whatwhere::map_gradient", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _(x: Tensor, *_: object) -> Tensor:
     return torch.empty_like(x)

@@ -69,7 +69,9 @@ def apply(
 
     Shape: x, residual (B, R, K), row (B, R), column (B, K), strength () -> (B, R, K) in x's dtype.
     """
-    out = x * _factor(row, column, how, strength)
+    factor = _factor(row, column, how, strength)
+    spare = factor.shape == x.shape and factor.dtype == x.dtype and not torch.is_grad_enabled()
+    out = factor.mul_(x) if spare else x * factor
     if residual is not None:
         out += residual
     return (out.relu_() if relu else out).to(x.dtype)
@@ -125,8 +127,8 @@ def map_gradient(
 
 def _into_map(pooled: Pooled, dim: int, x: Tensor) -> Tensor:
     value = pooled.mean.unsqueeze(dim).expand(x.shape)
-    if pooled.largest is not None and pooled.index is not None:
-        place = pooled.index.long().unsqueeze(dim)
+    if pooled.largest is not None and pooled.places is not None:
+        place = pooled.places.long().unsqueeze(dim)
         value = value.scatter_add(dim, place, pooled.largest.unsqueeze(dim))
     return value if pooled.weight is None else value * pooled.weight.unsqueeze(3 - dim)
 
@@ -142,11 +144,17 @@ def _joined(row: Tensor | None, column: Tensor | None, how: str) -> Tensor:
 
 
 def _factor(row: Tensor | None, column: Tensor | None, how: str, strength: Tensor | None) -> Tensor:
+    """What an element is multiplied by; nothing of the map's size but the result where no gradient flows."""
     joined = _joined(row, column, how)
+    if row is None or column is None or torch.is_grad_enabled():
+        if how == "gates":
+            return joined if strength is None else 1 + strength * (joined - 1)
+        gate = joined.sigmoid()
+        return 1 + (gate if strength is None else strength * gate)
     if how == "gates":
-        return joined if strength is None else 1 + strength * (joined - 1)
-    gate = joined.sigmoid()
-    return 1 + (gate if strength is None else strength * gate)
+        return joined if strength is None else joined.sub_(1).mul_(strength).add_(1)
+    joined.sigmoid_()
+    return (joined if strength is None else joined.mul_(strength)).add_(1)
 
 
 def _slopes(row: Tensor | None, column: Tensor | None, how: str) -> tuple[Tensor | float, Tensor | float]:

@@ -54,11 +54,11 @@ class Pooled(NamedTuple):
     """The gradients of what was pooled along one dimension of the planes, on their way into the map.
 
     Shapes, N the dimension that is left and P the one that was pooled: ``mean`` (B, N), divided by how many were
-    averaged; ``largest`` (B, N) and ``index`` (B, N) int32, or both None where only the mean was taken; ``weight``
-    (B, P), what the map was multiplied by before, or None.
+    averaged; ``largest`` (B, N) and ``places`` (B, N) int32, where those stood, or both None where only the mean was
+    taken; ``weight`` (B, P), what the map was multiplied by before, or None.
     """
 
     mean: Tensor
     largest: Tensor | None
-    index: Tensor | None
+    places: Tensor | None
     weight: Tensor | None

@@ -95,7 +95,7 @@ class _Fused(_Formulas):
         pooled = self._pool(self._tape.planes.channels, pools, channel)
         if pooled is None:
             return super().pool_channels(pools, channel)
-        return torch.stack(pooled, dim=1).unflatten(2, self._x.shape[2:])
+        return torch.stack(pooled, dim=1).reshape(self._x.shape[0], len(pools), *self._x.shape[2:])
 
     def _pool(self, dim: int, pools: Sequence[str], weight: Tensor | None) -> list[Tensor] | None:
         """One (B, N) for each pool, or None for what no kernel has: another pool, a second time along one dimension."""
