@@ -6,7 +6,7 @@ which the operations after it send what they know (the incoming gradient as it i
 its own backward writes the map's gradient once, from all of them.
 
 A backward that is itself to be differentiated (``create_graph=True``) carries nothing: every operation differentiates
-its plain formula.
+its plain formula, at ``seen``, the stand-in that is for everything else.
 """
 
 from collections.abc import Callable, Sequence
@@ -87,11 +87,18 @@ class Pool(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, token: Tensor | None, weight: Tensor | None, tape: Tape, dim: int, largest: bool
+        ctx: Any,
+        x: Tensor,
+        token: Tensor | None,
+        weight: Tensor | None,
+        tape: Tape,
+        dim: int,
+        largest: bool,
+        seen: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         mean, most, index = tape.kernels.pool(tape.planes.of(x), dim, weight, largest, largest)
-        ctx.save_for_backward(x, weight, index)
+        ctx.save_for_backward(seen, weight, index)
         ctx.tape, ctx.dim, ctx.largest = tape, dim, largest
         tape.pooled[dim] = (index, None if weight is None else weight.detach())
         return (mean,) if most is None else (mean, most)
@@ -102,7 +109,7 @@ class Pool(Function):
         tape: Tape = ctx.tape
         given = [gradient for gradient in (mean, largest) if gradient is not None]
         if not given:
-            return (None,) * 6
+            return (None,) * 7
         if torch.is_grad_enabled():
 
             def formula(x: Tensor, weight: Tensor | None) -> list[Tensor]:
@@ -110,17 +117,16 @@ class Pool(Function):
                 return [value for value, wanted in zip(found, (mean, largest), strict=False) if wanted is not None]  # type: ignore[misc]
 
             dx, dweight = _differentiate(formula, (x, weight), given)
-            return dx, None, dweight, None, None, None
+            return dx, None, dweight, None, None, None, None
         count = tape.planes.of(x).shape[ctx.dim]
         average = torch.zeros_like(given[0]) if mean is None else mean / count
         top = torch.zeros_like(average) if largest is None else largest
-        dweight = None
+        dweight, token = None, torch.stack([average, top])
         if ctx.needs_input_grad[2]:
             dweight = tape.kernels.pool_weight_gradient(
-                tape.planes.of(x), ctx.dim, average, top if ctx.largest else None, index
+                tape.planes.of(x), ctx.dim, token[0], token[1] if ctx.largest else None, index
             )
-        token = torch.stack([average, top]) if ctx.needs_input_grad[1] else None
-        return None, token, dweight, None, None, None
+        return None, token if ctx.needs_input_grad[1] else None, dweight, None, None, None, None
 
 
 class Apply(Function):
@@ -140,12 +146,13 @@ class Apply(Function):
         tape: Tape,
         how: str,
         relu: bool,
+        seen: Tensor,
     ) -> Tensor:
         of = tape.planes.of
         added = None if residual is None else of(residual)
         # .data: the map is a view of its planes, and hosts must be able to change a gate's output in place
         out = tape.planes.back(tape.kernels.apply(of(x), row, column, how, strength, added, relu)).data
-        ctx.save_for_backward(x, row, column, strength, out if relu else None)
+        ctx.save_for_backward(seen, row, column, strength, out if relu else None)
         ctx.tape, ctx.how = tape, how
         tape.gate = (_apart(row), _apart(column), how, _apart(strength))
         return out
@@ -163,11 +170,11 @@ class Apply(Function):
             def formula(*inputs: Tensor | None) -> list[Tensor]:
                 return [plain.apply(of(inputs[0]), inputs[1], inputs[2], how, inputs[3], None, False)]
 
-            return *_differentiate(formula, (x, row, column, strength), [of(gradient)]), added, None, None, None
+            return *_differentiate(formula, (x, row, column, strength), [of(gradient)]), added, None, None, None, None
         found: tuple[Tensor | None, ...] = (None, None, None)
         if any(ctx.needs_input_grad[1:4]):
             found = tape.kernels.apply_gradients(of(gradient), of(x), row, column, how, strength)
-        return gradient if ctx.needs_input_grad[0] else None, *found, added, None, None, None
+        return gradient if ctx.needs_input_grad[0] else None, *found, added, None, None, None, None
 
 
 def _apart(tensor: Tensor | None) -> Tensor | None:
@@ -177,7 +184,11 @@ def _apart(tensor: Tensor | None) -> Tensor | None:
 def _differentiate(
     formula: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor | None], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Gradients of a formula, themselves differentiable, for those inputs that take one."""
+    """Gradients of a formula, themselves differentiable, for those inputs that take one.
+
+    Each input goes in under another name: a row may descend from the map, and that path is not this formula's.
+    """
+    inputs = [None if value is None else value.view_as(value) for value in inputs]
     wanted = [value for value in inputs if value is not None and value.requires_grad]
     found = iter(torch.autograd.grad(formula(*inputs), wanted, gradients, create_graph=True, allow_unused=True))
     return [next(found) if value is not None and value.requires_grad else None for value in inputs]

@@ -103,7 +103,7 @@ class _Fused(_Formulas):
             return None
         weight, largest = self._numbers(weight), "max" in pools
         if torch.is_grad_enabled():
-            found = Pool.apply(self._x, self._tokens[dim], weight, self._tape, dim, largest)
+            found = Pool.apply(self._x, self._tokens[dim], weight, self._tape, dim, largest, self.map)
         else:
             found = self._tape.kernels.pool(self._tape.planes.of(self._x), dim, weight, largest, False)
         return [found[0 if pool == "avg" else 1].to(self._x.dtype) for pool in pools]
@@ -126,7 +126,7 @@ class _Fused(_Formulas):
             row, column = column, row
         strength = None if strength is None else strength.to(plain.wide(x.dtype))
         if torch.is_grad_enabled():
-            return Apply.apply(x, row, column, strength, residual, tape, how, relu)  # type: ignore[no-any-return]
+            return Apply.apply(x, row, column, strength, residual, tape, how, relu, self.map)  # type: ignore[no-any-return]
         of = tape.planes.of
         added = None if residual is None else of(residual)
         return tape.planes.back(tape.kernels.apply(of(x), row, column, how, strength, added, relu))
