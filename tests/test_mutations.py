@@ -136,7 +136,11 @@ SPOILT: dict[str, tuple[Check, dict[str, Any], Callable[[nn.Module], object]]] =
     "order-swapped": (check_cbam, {}, lambda gate: setattr(gate, "order", "spatial_first")),
     "spatial-reads-the-input": (check_cbam, {}, lambda gate: setattr(gate, "order", "parallel")),
     "channel-left-out": (check_cbam, {}, lambda gate: setattr(gate, "channel", None)),
-    "a-pool-left-out": (check_channel, {}, lambda gate: setattr(gate, "pools", ("avg",))),
+    "a-pool-left-out": (
+        check_channel,
+        {},
+        lambda gate: (setattr(gate, "pools", ("avg",)), setattr(gate.branch, "pools", 1)),
+    ),
 }
 
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whatwhere.attach import (
+        Folding,
         Plan,
         Site,
         attach_,
         detach_,
         disabled,
+        fold_norms,
         host_state_dict,
         load_gates,
         plan,
         save_gates,
         status,
+        unfold_norms,
     )
     from whatwhere.errors import WhatwhereError
     from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
@@ -31,6 +34,7 @@ __all__ = [
     "CBAM",
     "SE",
     "ChannelGate",
+    "Folding",
     "Gate",
     "Maps",
     "Plan",
@@ -41,6 +45,7 @@ __all__ = [
     "backend",
     "detach_",
     "disabled",
+    "fold_norms",
     "host_state_dict",
     "load_gates",
     "load_network",
@@ -49,6 +54,7 @@ __all__ = [
     "save_gates",
     "save_network",
     "status",
+    "unfold_norms",
 ]
 
 _HOMES = {

@@ -8,6 +8,7 @@ from torch import nn
 
 from whatwhere.attach.building import GateLike, check_gate, own_place, price, show
 from whatwhere.attach.choice import Where, choose
+from whatwhere.attach.folded import refuse_folded
 from whatwhere.attach.gated import WRAPPER_NAMES, gated_modules
 from whatwhere.attach.sites import PLACES, Finder, Site
 from whatwhere.attach.trace import trace
@@ -131,6 +132,7 @@ def prepare(
     place = own_place(gate) if at is None else at
     call = f"{said}, at={show(place)})"
     _refuse_wrapped(model, call)
+    refuse_folded(model, call)
     finder = Finder(trace(model, input_size, inputs, call))
     sites = choose(finder, gate, place, exclude, call)
     _refuse_taken_name(model, sites, call)

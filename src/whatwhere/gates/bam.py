@@ -126,7 +126,7 @@ class BAM(Gate):
         )  # fmt: skip
         self.channel = self.spatial = None
         if self.branches != "spatial":
-            self.channel = ChannelBranch(self.channels, bias=self.mlp_bias, **shared)
+            self.channel = ChannelBranch(self.channels, pools=len(self.pools), bias=self.mlp_bias, **shared)
         if self.branches != "channel":
             self.spatial = DilatedBranch(
                 self.channels,

@@ -21,7 +21,7 @@ class ChannelBranch(nn.Module):
 
     The norms are off unless asked for. Pools go through the perceptron as one batch, so its inner norm sees them all.
 
-    Shape: pooled (P, B, C), one row for each pool -> (B, C). Hidden units: C // reduction, at least one.
+    Shape: pooled (P, B, C), one row for each of ``pools`` -> (B, C). Hidden units: C // reduction, at least one.
     Cost: 2 C (C // reduction) weights and, for each pool, as many multiply-adds an image.
     References: Woo et al. 2018, eq. 2 (arXiv:1807.06521); Park et al. 2018, the channel branch (arXiv:1807.06514).
     """
@@ -30,6 +30,7 @@ class ChannelBranch(nn.Module):
         self,
         channels: int,
         *,
+        pools: int,
         reduction: int = 16,
         bias: bool = True,
         inner_norm: str = "none",
@@ -39,6 +40,7 @@ class ChannelBranch(nn.Module):
     ) -> None:
         super().__init__()
         hidden = max(channels // reduction, 1)
+        self.pools = pools
         self.reduce = nn.Linear(channels, hidden, bias=bias, **where)
         self.inner_norm = norm(inner_norm, 0, hidden, **where)
         self.relu = nn.ReLU() if inner_relu else nn.Identity()
@@ -47,7 +49,9 @@ class ChannelBranch(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         hidden = self.relu(self.inner_norm(self.reduce(pooled.flatten(0, 1))))
-        logits = self.expand(hidden).unflatten(0, pooled.shape[:2]).sum(0)
+        logits = self.expand(hidden)
+        if self.pools > 1:
+            logits = logits.unflatten(0, (self.pools, -1)).sum(0)
         return self.final_norm(logits)  # type: ignore[no-any-return]
 
 
@@ -97,7 +101,9 @@ class ChannelGate(Gate):
         given = {"reduction": reduction, "pools": pools, "mlp_bias": mlp_bias, "spatial_dims": spatial_dims}
         options = resolve(type(self).__name__, channels, self.presets, "paper", given, start)
         super().__init__(channels, "paper", options)
-        self.branch = ChannelBranch(channels, reduction=self.reduction, bias=self.mlp_bias, device=device, dtype=dtype)
+        self.branch = ChannelBranch(
+            channels, pools=len(self.pools), reduction=self.reduction, bias=self.mlp_bias, device=device, dtype=dtype
+        )
         initialise(self)
         if start == "identity":
             self.start_at_identity_()

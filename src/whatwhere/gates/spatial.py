@@ -145,8 +145,8 @@ class DilatedBranch(nn.Module):
                 inner.append(nn.ReLU())
         self.inner = nn.Sequential(*inner)
         self.last = conv(spatial_dims, hidden, 1, 1, **where)
-        # -1 keeps a size: only the single channel is expanded
-        self.expansion = (-1, final_channels, *[-1] * spatial_dims)
+        # -1 keeps a size: only the single channel is expanded, where the norm wants more of them
+        self.expansion = None if final_channels == 1 else (-1, final_channels, *[-1] * spatial_dims)
         self.final_norm = norm(final_norm, spatial_dims, final_channels, **where)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -160,4 +160,6 @@ class DilatedBranch(nn.Module):
             x, kept = thrifty(norm, relu, x)
         with kept:
             logits = self.last(x)
-        return self.final_norm(logits.expand(self.expansion))  # type: ignore[no-any-return]
+        if self.expansion is not None:
+            logits = logits.expand(self.expansion)
+        return self.final_norm(logits)  # type: ignore[no-any-return]
