@@ -44,7 +44,7 @@ fix: $(READY)  ## format, and mend what can be mended by itself
 reach: $(READY)  ## hold the sites found in torchvision's and timm's networks against timm's own feature_info
 	$(BIN)/python benchmarks/reach.py
 
-bench: kernels  ## race the gates against those of other libraries on the CPU; some ten minutes on a quiet machine
+bench: kernels  ## race the gates against those of other libraries on the CPU; some twelve minutes
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/gates.py
 

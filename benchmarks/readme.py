@@ -1,12 +1,16 @@
-"""Fill the README's tables from result files: no figure in it is typed by hand.
+"""Fill the tables of README.md and docs/speed.md from result files: no figure in them is typed by hand.
 
-python benchmarks/readme.py            rewrite README.md
+python benchmarks/readme.py            rewrite both
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from gate_bench import tables
+from gate_bench.report import read
 
 from whatwhere.experiments import grid
 from whatwhere.experiments.grid import Grid
@@ -14,8 +18,10 @@ from whatwhere.papers import grid as beside_the_paper
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+SPEED = ROOT / "docs" / "speed.md"
 REACH = ROOT / "benchmarks" / "results" / "reach.json"
 TRAIN = ROOT / "benchmarks" / "results" / "train_step.json"
+GATES = ROOT / "benchmarks" / "results" / "gates.json"
 CIFAR = ROOT / "results" / "cifar100-resnet20" / "summary.json"
 TABLE_1B = ROOT / "results" / "bam-1b-resnet20" / "reproduction.json"
 
@@ -61,21 +67,38 @@ def _pairs(values: list[list[int]] | None) -> str:
     return ", ".join(f"{channels}@{reduction}" for channels, reduction in values or []) or "none"
 
 
-def filled(text: str) -> str:
-    """The README with the tables that the result files give."""
-    tables = {
-        "reach": reach(json.loads(REACH.read_text())),
-        "train": train(json.loads(TRAIN.read_text())),
-        "reproduce": beside_the_paper(json.loads(TABLE_1B.read_text())).markdown().strip(),
-        "compare": grid(json.loads(CIFAR.read_text())).markdown().strip(),
-    }
-    for name, table in tables.items():
-        pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(\n<!-- end -->)"
-        text, found = re.subn(pattern, lambda match, table=table: f"{match[1]}{table}{match[2]}", text, flags=re.DOTALL)
-        if found != 1:
-            raise SystemExit(f"README.md: there is no place for the table {name!r}")
+Table = tuple[Path, Callable[[Path], str]]
+README_TABLES: dict[str, Table] = {
+    "reach": (REACH, lambda path: reach(_json(path))),
+    "train": (TRAIN, lambda path: train(_json(path))),
+    "gates": (GATES, lambda path: tables.largest(read(path))),
+    "networks": (GATES, lambda path: tables.networks(read(path))),
+    "reproduce": (TABLE_1B, lambda path: beside_the_paper(_json(path)).markdown().strip()),
+    "compare": (CIFAR, lambda path: grid(_json(path)).markdown().strip()),
+}
+SPEED_TABLES: dict[str, Table] = {
+    "maps": (GATES, lambda path: tables.all_maps(read(path))),
+    "networks": (GATES, lambda path: tables.networks(read(path))),
+}
+
+
+def filled(text: str, wanted: dict[str, Table] = README_TABLES) -> str:
+    """The document with the tables that the result files give; one whose file is not there stays as it is."""
+    for name, (path, table) in wanted.items():
+        pattern = rf"(<!-- {name}: [^\n]* -->\n)(.*?)(\n<!-- end -->)"
+        places = re.findall(pattern, text, flags=re.DOTALL)
+        if len(places) != 1:
+            raise SystemExit(f"the document has {len(places)} places for the table {name!r}, not one")
+        head, old, end = places[0]
+        new = table(path) if path.exists() else old
+        text = text.replace(head + old + end, head + new + end)
     return text
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":
     README.write_text(filled(README.read_text()))
+    SPEED.write_text(filled(SPEED.read_text(), SPEED_TABLES))

@@ -1,0 +1,1 @@
+"""How fast are the gates beside those of other libraries: peers, agreement, timing, memory, networks, tables."""
