@@ -61,7 +61,8 @@ def test_every_gate_is_its_formula(make: Any, train: bool, backend: str, formula
                     found = step(gate, laid)
                 assert found[0].stride() == found[1].stride() == laid.stride()
                 for one, other in zip(found, wanted, strict=True):
-                    torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-4)
+                    # what comes before a batch norm has gradients of zero, but for rounding of what adds up to it
+                    torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-3)
 
 
 @backends
@@ -142,6 +143,7 @@ def test_kernels_launched(make: Any, forward: list[str], backward: list[str]) ->
         assert launched == forward
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's own, about what torch's forward mode uses
 def test_what_torch_traces_is_formulas() -> None:
     gate, x = ww.CBAM(32).eval(), torch.randn(3, 32, 5, 7)
     wanted = gate(x)

@@ -73,8 +73,7 @@ class _Formulas:
         relu: bool = False,
     ) -> Tensor:
         out = reference.apply_factor(self.map, reference.factor(channel, spatial, how), strength)
-        out = out if residual is None else out + residual
-        return out.relu() if relu else out
+        return reference.finish_block(out, residual, relu)
 
 
 class _Fused(_Formulas):

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from whatwhere.ops.plain import wide
 
-__all__ = ["apply_factor", "combine_logits", "factor", "pool_channels", "pool_positions"]
+__all__ = ["apply_factor", "combine_logits", "factor", "finish_block", "pool_channels", "pool_positions"]
 
 
 @fx.wrap
@@ -106,3 +106,10 @@ def apply_factor(x: Tensor, factor: Tensor, strength: Tensor | None) -> Tensor:
     if strength is not None:
         factor = 1 + strength * (factor - 1)
     return x * factor.to(x.dtype)
+
+
+@fx.wrap
+def finish_block(x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    """The end of a residual block, as far as it is asked for: add ``residual``, then take the ReLU."""
+    x = x if residual is None else x + residual
+    return x.relu() if relu else x
