@@ -148,7 +148,7 @@ def test_what_torch_traces_is_formulas() -> None:
     gate, x = ww.CBAM(32).eval(), torch.randn(3, 32, 5, 7)
     wanted = gate(x)
     graph = torch.fx.symbolic_trace(gate)
-    assert {node.target.__name__ for node in graph.graph.nodes if callable(node.target)} >= {"pool_positions", "factor"}
+    assert {node.target.__name__ for node in graph.graph.nodes if callable(node.target)} >= {"pool_positions", "apply_factor"}
     torch.testing.assert_close(graph(x), wanted)
     exported = torch.export.export(gate, (x,), strict=True)
     assert not [node for node in exported.graph.nodes if "whatwhere" in str(node.target)]

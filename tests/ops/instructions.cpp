@@ -1,5 +1,6 @@
 // Calls the operators of a built library one by one, for Callgrind to count the instructions of each call.
 // instructions LIBRARY SCHEMA...: the library, and the schemas that its kernels are registered for.
+#include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/randn.h>
 #include <dlfcn.h>
@@ -21,10 +22,11 @@ static Stack call(const std::string& kernel, Stack stack) {
 
 // What a kernel gives; the count of its second call is dumped as "kernel, case: shape dtype". The first resolves symbols.
 static Stack count(const std::string& kernel, const std::string& what, const std::string& map, const Stack& given) {
+  const std::string name = kernel + ", " + what + ": " + map;
   call(kernel, given);
   CALLGRIND_ZERO_STATS;
   Stack found = call(kernel, given);
-  CALLGRIND_DUMP_STATS_AT((kernel + ", " + what + ": " + map).c_str());
+  CALLGRIND_DUMP_STATS_AT(name.c_str());
   return found;
 }
 
@@ -39,7 +41,7 @@ static void count_all(at::IntArrayRef shape, at::ScalarType type, const std::str
   const Tensor x = at::randn(shape).to(type), other = at::randn(shape).to(type), strength = at::randn({});
   const Tensor row = at::randn({shape[0], shape[1]}), column = at::randn({shape[0], shape[2]});
   const Tensor a = row.sigmoid(), b = column.sigmoid();
-
+  CALLGRIND_START_INSTRUMENTATION;
   count("pool", "along columns", map, {x, 2, none, false, false});
   const Stack across = count("pool", "along columns with largest", map, {x, 2, none, true, true});
   const Stack across_gated = count("pool", "along columns, gated, with largest", map, {x, 2, column, true, true});
@@ -70,6 +72,7 @@ static void count_all(at::IntArrayRef shape, at::ScalarType type, const std::str
   count("map_gradient", "sum, means and extra", map,
         {x, other, row, column, "sum", none, pooled({across[0], none, none, none}),
          pooled({down[0], none, none, none}), other});
+  CALLGRIND_STOP_INSTRUMENTATION;
 }
 
 int main(int arguments, char** argument) {
@@ -81,11 +84,12 @@ int main(int arguments, char** argument) {
     std::fprintf(stderr, "%s\n", dlerror());
     return 1;
   }
-  CALLGRIND_START_INSTRUMENTATION;
-  const std::vector<std::vector<int64_t>> shapes{{32, 16, 784}, {64, 64, 49}, {16, 196, 64}};
-  for (const auto& shape : shapes) {
-    const std::string size = std::to_string(shape[0]) + "x" + std::to_string(shape[1]) + "x" + std::to_string(shape[2]);
-    count_all(shape, at::kFloat, size + " float32");
-    count_all(shape, at::kBFloat16, size + " bfloat16");
+  at::manual_seed(0);
+  for (const auto& [rows, columns] : {std::pair{16, 784}, {64, 49}, {196, 64}}) {
+    for (const int64_t images : {1, 5}) {
+      const std::string map = std::to_string(rows) + "x" + std::to_string(columns);
+      count_all({images, rows, columns}, at::kFloat, map + " float32, " + std::to_string(images));
+      count_all({images, rows, columns}, at::kBFloat16, map + " bfloat16, " + std::to_string(images));
+    }
   }
 }

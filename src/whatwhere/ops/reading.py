@@ -72,7 +72,13 @@ class _Formulas:
         residual: Tensor | None = None,
         relu: bool = False,
     ) -> Tensor:
-        out = reference.apply_factor(self.map, reference.factor(channel, spatial, how), strength)
+        out = self.map
+        if how == "gates" and strength is None:
+            # one after the other: of a product of both, a compiler would keep a map for backward
+            for gate in (channel, spatial):
+                out = out if gate is None else reference.apply_factor(out, gate, None)
+        else:
+            out = reference.apply_factor(out, reference.factor(channel, spatial, how), strength)
         return reference.finish_block(out, residual, relu)
 
 

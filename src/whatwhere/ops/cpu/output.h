@@ -25,8 +25,8 @@ inline void stream(T* to, const Values& values) {
 inline void settle() {}
 #endif
 
-// From this size on a map is gone from the caches before anybody reads it, if it was written there; below, whoever reads
-// it next loses more than the writer gains.
+// From this size on a map is gone from the caches before anybody reads it; below, whoever reads it next loses more than
+// the writer gains.
 constexpr size_t kPastCaches = 16 << 20;
 
 template <class T>

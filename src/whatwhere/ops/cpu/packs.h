@@ -26,9 +26,9 @@ struct Whole {
   constexpr operator int64_t() const { return kPack; }
 };
 
-// Calls ``step(k, there, own)`` for the packs of a row: from column k, ``there`` numbers may be read and written, of
-// which ``own`` are the row's. A last pack that is not full reaches into the rows behind it as long as ``room``, counted
-// from the row's first number, lasts: full packs cost less, and what is written there is written again in its turn.
+// Calls ``step(k, there, own)`` for a row's packs: from column k, ``there`` numbers may be read and written, of which
+// ``own`` are the row's. A last pack that is not full reaches into the rows behind it as long as ``room``, counted from
+// the row's first number, lasts: full packs cost less, and what is written there is written again in its turn.
 template <class Step>
 inline void over_packs(int64_t columns, int64_t room, Step step) {
   int64_t k = 0;

@@ -28,8 +28,8 @@ inline void expect(const T* pack) {
   }
 }
 
-// What to ask for while ``Rows`` rows are walked side by side, at row i and column k: the packs of the next rows. Memory
-// is fastest where it is asked in order, so where rows are walked whole, that is the order of asking.
+// What to ask for while ``Rows`` rows are walked side by side, at row i and column k: the packs of the next rows.
+// Memory is fastest where it is asked in order, so where rows are walked whole, that is the order of asking.
 template <int Rows>
 inline int64_t later(int64_t i, int64_t k, int64_t columns, int64_t block) {
   return columns <= block ? Rows * (columns + k) + i * kPack : (i + Rows) * columns + k;

@@ -11,8 +11,8 @@ namespace {
 // Columns whose sums and largest values stay in the nearest cache while the rows go by.
 constexpr int64_t kBlock = 512;
 
-// What is known of each column: its sum, its largest value and the row of that. Rows are counted from a task's first, so
-// that a float holds their numbers, until the task is done; then they are the image's, in the bits of an int32.
+// What is known of each column: its sum, its largest value and the row of that. Rows are counted from a task's first,
+// so that a float holds their numbers, until the task is done; then they are the image's, in the bits of an int32.
 struct Columns {
   Columns(float* from, int64_t padded) : sum(from), most(from + padded), place(from + 2 * padded) {}
 
