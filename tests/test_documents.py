@@ -12,7 +12,15 @@ from torch import nn
 import whatwhere as ww
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTED = ["gates.bam", "gates.cbam", "gates.channel", "gates.spatial", "attach.surgery", "attach.folding", "ops.dispatch"]
+DOCUMENTED = [
+    "gates.bam",
+    "gates.cbam",
+    "gates.channel",
+    "gates.spatial",
+    "attach.surgery",
+    "attach.folding",
+    "ops.dispatch",
+]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries whose networks the examples build

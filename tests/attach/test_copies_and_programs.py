@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from snapshot import gate_for, output, same_bits, same_output, unlike
+from snapshot import gate_for, output, same_output, unlike
 from support.cases import HOSTS
 from torch.export import Dim
 

@@ -89,7 +89,7 @@ def test_a_build_that_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setattr(target, "unsupported", lambda: None)
     assert main(["kernels", "--force"]) == 1
     printed = capsys.readouterr()
-    assert printed.out == ""
+    assert "would run" in printed.out  # what there is without them
     assert printed.err == (
         "build(): there is no C++ compiler\n  got: CXX=no-such-g++\n"
         "  fix: install g++, or set CXX to a compiler; without the kernels plain torch runs\n"

@@ -59,20 +59,20 @@ class Kernels:
         from whatwhere.ops.dispatch import explain, table
 
         x = self._map()
-        wanted = target.unsupported() is None
+        wanted, failed = target.unsupported() is None, False
         if wanted and not self.check:
             try:
                 _build(self.force)
             except KernelError as error:
                 print(error, file=sys.stderr)
-                return 1
+                failed = True
         Grid(_HEADERS, [_row(backend) for backend in table()], frozenset(_HEADERS)).show()
         print()
         if (path := built()) is not None:
             print(f"the cpu kernels are in {path}")
         name, reason = explain(x)
         print(f"{'x'.join(map(str, x.shape))} {self.dtype} {self.layout} on {self.device}: {name} would run ({reason})")
-        return int(wanted and problem() is not None)
+        return int(failed or (wanted and problem() is not None))
 
     def _map(self) -> "torch.Tensor":
         """A map without memory, on a device that need not exist."""

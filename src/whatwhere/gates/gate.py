@@ -41,14 +41,14 @@ class Factors(NamedTuple):
 class Gate(nn.Module):
     """A module that multiplies a map by a factor which it reads from that map.
 
-    A gate is its ``maps``; ``forward`` applies their factor, and takes the rest of a residual block along in the same
-    read and write if asked to: ``gate(x, residual, relu=True)`` is ``relu(gate(x) + residual)``. With
+    A gate is its ``_factors``; ``maps`` shows them, ``forward`` applies them, and takes the rest of a residual block
+    along in the same read and write if asked to: ``gate(x, residual, relu=True)`` is ``relu(gate(x) + residual)``. With
     ``start="identity"`` a gate has one more parameter, the number ``strength`` (zero at first), and computes
     ``x * (1 + strength * (factor - 1))``: the input to the bit until the first step of training, the full gate at
     strength 1.
 
     Shape: x, residual (B, C, *S) -> (B, C, *S); dtype, device and memory format of x are kept.
-    Kept for backward: x, and numbers a channel or a position.
+    Kept for backward: x, and numbers a channel or a position; BAM also keeps three maps of C // reduction channels.
     Raises:
         GateError: on an input with another number of channels or dimensions or of another dtype, and on a batch of one
             in training where a batch norm would have a single value to normalise.

@@ -52,14 +52,23 @@ def _cpu_problem() -> str | None:
     return cpu.problem()
 
 
+@cache
 def _triton_problem() -> str | None:
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
+    if torch.version.hip or torch.cuda.get_device_capability() < (8, 0):
+        return f"they are for NVIDIA GPUs of compute capability 8.0 and later, not {torch.cuda.get_device_name()}"
     try:
-        import_module("triton")
+        _triton()
     except ImportError as error:
         return f"triton does not import: {error}"
     return None
+
+
+@cache
+def _triton() -> Kernels:
+    import_module("whatwhere.ops.triton")  # registers them
+    return _module("operators")  # type: ignore[no-any-return]
 
 
 @cache
@@ -70,7 +79,7 @@ def _module(name: str) -> Any:
 _HALVES = (torch.float16, torch.bfloat16)
 # The order is that of preference; the last one takes everything.
 _TABLE = (
-    Backend("triton", ("cuda",), (torch.float32, *_HALVES), _triton_problem, lambda: _module("triton")),
+    Backend("triton", ("cuda",), (torch.float32, *_HALVES), _triton_problem, _triton),
     Backend("cpu", ("cpu",), (torch.float32, torch.bfloat16), _cpu_problem, _cpu),
     Backend("reference", (), (), lambda: None, lambda: _module("plain")),
 )
@@ -112,12 +121,12 @@ def choose(x: Tensor) -> tuple[Planes, Kernels] | None:
         return None
     given, asked = _asked()
     seen = planes(x)
-    if asked is not None and asked.name != "reference":
+    fake = isinstance(x, FakeTensor)
+    if asked is not None and asked.name != "reference" and not fake:
         _fits(asked, x, seen, given)
-        return seen, asked.kernels()  # type: ignore[return-value]
     if seen is None:
         return None
-    found = asked or (_TABLE[-1] if isinstance(x, FakeTensor) else _first(x))
+    found = _TABLE[-1] if fake else asked or _first(x)
     return seen, found.kernels()
 
 
@@ -156,7 +165,7 @@ def _say_once(name: str, problem: str) -> None:
     warnings.warn(
         f"gates run in plain torch, for the {name} kernels cannot: {problem}. "
         f"`whatwhere kernels` tells more; {VARIABLE}=reference makes this silent.",
-        stacklevel=8,
+        stacklevel=2,
     )
 
 

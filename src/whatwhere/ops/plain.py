@@ -70,7 +70,8 @@ def apply(
     Shape: x, residual (B, R, K), row (B, R), column (B, K), strength () -> (B, R, K) in x's dtype.
     """
     factor = _factor(row, column, how, strength)
-    spare = factor.shape == x.shape and factor.dtype == x.dtype and not torch.is_grad_enabled()
+    made_here = row is not None and column is not None and not torch.is_grad_enabled()
+    spare = made_here and factor.dtype == x.dtype
     out = factor.mul_(x) if spare else x * factor
     if residual is not None:
         out += residual
