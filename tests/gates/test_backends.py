@@ -198,6 +198,20 @@ class TestBackend:
             "  fix: one of auto, reference, cpu, triton"
         )
 
+    def test_no_name(self) -> None:
+        with pytest.raises(KernelError) as found, ww.backend(None):
+            pass
+        assert str(found.value).splitlines()[0] == "backend(None): there is no such backend"
+
+    def test_a_device_it_does_not_take(self) -> None:
+        with pytest.raises(KernelError) as found:
+            dispatch._fits(dispatch.table()[0], torch.zeros(2, 8, 3, 3), None, "backend('triton')")
+        assert str(found.value) == (
+            "backend('triton'): the triton kernels take float32, float16, bfloat16 on cuda\n"
+            "  got: float32 on cpu\n"
+            "  fix: backend('auto') runs the rest in plain torch"
+        )
+
     def test_an_unknown_name_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHATWHERE_BACKEND", "cuda")
         with pytest.raises(KernelError) as found:
@@ -259,3 +273,15 @@ class TestBackend:
             "`whatwhere kernels` tells more; WHATWHERE_BACKEND=reference makes this silent."
         ]
         assert dispatch.explain(x) == ("reference", "cpu: not built for torch 3 on a toaster")
+
+
+@backends
+def test_numbers_that_a_hook_makes_alike_for_all_images(backend: str, formulas: Any) -> None:
+    gate, x = randomise_(ww.CBAM(32)), torch.randn(3, 32, 5, 7)
+    gate.channel.branch.register_forward_hook(lambda module, given, out: out.mean(0, keepdim=True))
+    gate.spatial.conv.register_forward_hook(lambda module, given, out: out.mean(0, keepdim=True))
+    wanted = formulas(step, gate, x)
+    with ww.backend(backend):
+        found = step(gate, x)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-3)

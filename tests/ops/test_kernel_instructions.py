@@ -28,7 +28,7 @@ LIMIT = 1.05
 COMPILER = shlex.split(os.environ.get("CXX") or "c++")
 REFRESH = bool(os.environ.get("REFRESH_COUNTS"))
 CALL = re.compile(r"Client Request: (.+: (\d+)x(\d+) \w+), (\d+)\n(?:.*\n){,4}?summary: (\d+)")
-LOOP = re.compile(r"for \(; k \+ kPack <= columns; k \+= kPack\) step\(k, Whole\{\}, Whole\{\}\);")
+LOOP = re.compile(r"(for \(; k \+ kPack <= columns; k \+= kPack\)) step\(k, Whole\{\}, Whole\{\}\);")
 
 Counts = dict[str, float]
 
@@ -77,11 +77,11 @@ def count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Count
 
 
 def an_element(dumps: str) -> Counts:
-    """From calls with 1 image and with 5, what each element of 4 images costs; a call's own cost cancels out."""
+    """From calls with 1 image and with 17, what an element of the other 16 costs; a call's own cost cancels out."""
     calls: dict[tuple[str, int], dict[int, int]] = {}
     for case, rows, columns, images, instructions in CALL.findall(dumps):
         calls.setdefault((case, int(rows) * int(columns)), {})[int(images)] = int(instructions)
-    return {case: round((of[5] - of[1]) / (4 * elements), 3) for (case, elements), of in calls.items()}
+    return {case: round((of[17] - of[1]) / (16 * elements), 3) for (case, elements), of in calls.items()}
 
 
 def grown(kept: Counts, found: Counts) -> list[str]:
@@ -119,23 +119,20 @@ def test_the_limit() -> None:
 
 
 @pytest.mark.slow
-def test_a_loop_that_is_not_vectorized_is_found_out(
+def test_a_slower_loop_is_found_out(
     count: Callable[[], Counts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernels with one element a step instead of a pack, compiled into a cache of their own."""
+    """Every pack taken as the last one is, which need not be full: all that walks along long rows needs more."""
     conditions()
     before = count()
-    hidden = (
-        'for (; k + kPack <= columns; k += kPack) { int64_t n = kPack; asm volatile("" : "+r"(n)); step(k, n, n); }'
-    )
+    opaque = '{ int64_t n = kPack; asm volatile("" : "+r"(n)); step(k, n, n); }'
     changed = 0
     for source in target.sources()[0].parent.glob("*.[ch]*"):
-        text, places = LOOP.subn(hidden, source.read_text())
+        text, places = LOOP.subn(rf"\1 {opaque}", source.read_text())
         (tmp_path / source.name).write_text(text)
         changed += places
     assert changed == 1, f"the sources have no such place any more: {LOOP.pattern}"
     monkeypatch.setattr(target, "sources", lambda: sorted(tmp_path.glob("*.cpp")))
     monkeypatch.setenv("WHATWHERE_CACHE", str(tmp_path / "cache"))
-    worse = grown(before, count())
-    print("\n".join(worse))
-    assert len(worse) == len(before)
+    worse = [line for line in grown(before, count()) if ": 16x784 " in line]
+    assert len(worse) == sum(": 16x784 " in case for case in before)

@@ -56,7 +56,8 @@ def fold_norms(
     The output stays the same but for rounding: new numbers are computed in float64 and rounded once. They cost the
     folded layers' memory once more, for the tensors that were trained stay where they are: ``state_dict``,
     ``parameters`` and ``save_gates`` know only these, and what is loaded into a folded network is folded again. Unfold
-    before changing tensors in another way. In float16, small numbers may lose digits.
+    before changing tensors in another way (``functional_call``, a layer replaced, a conversion to synchronised norms).
+    In float16, small numbers may lose digits.
 
     A folded network is for inference: in training mode its forward raises, and no gradient reaches the folded layers'
     own tensors. Attach gates before folding. Copying, pickling, compiling, exporting and moving it work.

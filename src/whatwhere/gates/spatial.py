@@ -1,6 +1,5 @@
 """Where to look: a number for every position."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +9,7 @@ from whatwhere.errors import GateError
 from whatwhere.gates.gate import Factors, Gate
 from whatwhere.gates.layers import conv, initialise, norm
 from whatwhere.gates.options import count, one_of, resolve
-from whatwhere.gates.thrift import thrifty
+from whatwhere.gates.thrift import norm_relu_conv
 from whatwhere.ops import Reading
 
 __all__ = ["DilatedBranch", "SpatialGate", "check_spatial"]
@@ -150,16 +149,12 @@ class DilatedBranch(nn.Module):
         self.final_norm = norm(final_norm, spatial_dims, final_channels, **where)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept: AbstractContextManager[Any] = nullcontext()
-        layers = iter(self.inner)
-        for convolution in layers:
-            with kept:
-                x = convolution(x)
-            norm = next(layers) if self.normed else _NOTHING
-            relu = next(layers) if self.rectified else _NOTHING
-            x, kept = thrifty(norm, relu, x)
-        with kept:
-            logits = self.last(x)
+        first, *layers = (*self.inner, self.last)
+        logits = first(x)
+        while layers:
+            norm = layers.pop(0) if self.normed else _NOTHING
+            relu = layers.pop(0) if self.rectified else _NOTHING
+            logits = norm_relu_conv(norm, relu, layers.pop(0), logits)
         if self.expansion is not None:
             logits = logits.expand(self.expansion)
         return self.final_norm(logits)  # type: ignore[no-any-return]

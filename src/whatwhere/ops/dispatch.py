@@ -93,7 +93,7 @@ def table() -> tuple[Backend, ...]:
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Choose what runs the gates' operations inside the block: 'auto', 'reference', 'cpu' or 'triton'.
+    """Choose what runs the gates' operations inside the block, in this thread: 'auto', 'reference', 'cpu' or 'triton'.
 
     'auto' takes the fastest that is available for each map, 'reference' is plain torch; any other runs or raises,
     and never falls back. The environment variable WHATWHERE_BACKEND does the same for a whole process. What torch
@@ -183,7 +183,7 @@ def _named(name: str, given: str) -> Backend | None:
     names = ["auto", *(one.name for one in reversed(_TABLE))]
     if name not in names:
         raise KernelError(
-            f"{given}: there is no such backend", closest=closest(name, names, 1), fix=f"one of {', '.join(names)}"
+            f"{given}: there is no such backend", closest=closest(str(name), names, 1), fix=f"one of {', '.join(names)}"
         )
     found = next((one for one in _TABLE if one.name == name), None)
     problem = None if found is None else found.problem()

@@ -106,7 +106,7 @@ class _Fused(_Formulas):
         """One (B, N) for each pool, or None for what no kernel has: another pool, a second time along one dimension."""
         if not set(pools) <= {"avg", "max"} or dim in self._tape.pooled:
             return None
-        weight, largest = self._numbers(weight), "max" in pools
+        weight, largest = self._numbers(weight, dim), "max" in pools
         if torch.is_grad_enabled():
             found = Pool.apply(self._x, self._tokens[dim], weight, self._tape, dim, largest, self.map)
         else:
@@ -126,7 +126,8 @@ class _Fused(_Formulas):
         wide_map = spatial is not None and spatial.shape[1] != 1
         if wide_map or tape.gate is not None or (residual is not None and not _alike(residual, x)):
             return super().apply(channel, spatial, how, strength, residual, relu)
-        row, column = self._numbers(channel), self._numbers(spatial)
+        row = self._numbers(channel, tape.planes.channels)
+        column = self._numbers(spatial, tape.planes.positions)
         if tape.planes.channels_last:
             row, column = column, row
         strength = None if strength is None else strength.to(plain.wide(x.dtype))
@@ -136,9 +137,12 @@ class _Fused(_Formulas):
         added = None if residual is None else of(residual)
         return tape.planes.back(tape.kernels.apply(of(x), row, column, how, strength, added, relu))
 
-    def _numbers(self, small: Tensor | None) -> Tensor | None:
-        """A channel or spatial map as kernels take it: (B, N), wide and dense."""
-        return None if small is None else small.flatten(1).to(plain.wide(self._x.dtype)).contiguous()
+    def _numbers(self, small: Tensor | None, dim: int) -> Tensor | None:
+        """A channel or spatial map as kernels take it: a number for each element along ``dim``, wide and dense."""
+        if small is None:
+            return None
+        shape = self._tape.planes.of(self._x).shape
+        return small.flatten(1).to(plain.wide(self._x.dtype)).expand(shape[0], shape[dim]).contiguous()
 
 
 def _alike(residual: Tensor, x: Tensor) -> bool:
