@@ -46,7 +46,7 @@ reach: $(READY)  ## hold the sites found in torchvision's and timm's networks ag
 
 bench: kernels  ## race the gates against those of other libraries on the CPU; some twelve minutes
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python benchmarks/gates.py
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/gates.py
 
 bench-train: $(READY)  ## race the training loop against a plain one and timm's parts; some fifteen minutes
 	$(BIN)/python benchmarks/train_step.py

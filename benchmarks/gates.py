@@ -26,9 +26,10 @@ RESULTS = Path(__file__).parent / "results" / "gates.json"
 
 
 def race(rounds: int, network_rounds: int, only: str, quick: bool, compiled: bool) -> Report:
-    """All races whose names contain ``only``."""
-    cases = [case for case in (modules.QUICK if quick else modules.CASES) if only in case.name]
-    hosts = [host for host in (networks.QUICK if quick else networks.HOSTS) if only in host.name]
+    """All races whose names contain one of the words in ``only``, which commas separate."""
+    words = only.split(",")
+    cases = [case for case in (modules.QUICK if quick else modules.CASES) if any(word in case.name for word in words)]
+    hosts = [host for host in (networks.QUICK if quick else networks.HOSTS) if any(word in host.name for word in words)]
     print(f"our backends: {', '.join(backends())}; libraries: {', '.join(found())}", file=sys.stderr)
     if missing():
         print(f"not installed: {', '.join(missing())} (pip install '.[bench]')", file=sys.stderr)
@@ -67,7 +68,7 @@ def main(
     Args:
         rounds: turns of each contender on a map.
         network_rounds: turns of each network.
-        only: words of the races to run.
+        only: words, separated by commas, of the races to run.
         quick: tiny maps and two rounds, whose figures mean nothing.
         compiled: on the largest map, also through torch.compile, ours and the usually fastest peers; minutes more.
         out: the JSON file; only a whole run is written to its usual place.

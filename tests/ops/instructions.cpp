@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using at::Tensor;
@@ -20,7 +21,7 @@ static Stack call(const std::string& kernel, Stack stack) {
   return stack;
 }
 
-// What a kernel gives; the count of its second call is dumped as "kernel, case: shape dtype". The first resolves symbols.
+// What a kernel gives. The first call resolves symbols; the second one's count is dumped as "kernel, case: map".
 static Stack count(const std::string& kernel, const std::string& what, const std::string& map, const Stack& given) {
   const std::string name = kernel + ", " + what + ": " + map;
   call(kernel, given);
