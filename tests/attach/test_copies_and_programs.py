@@ -150,10 +150,10 @@ class TestPrograms:
         model = gated()
         compiled = torch.compile(model, fullgraph=True, backend="eager")
         before = output(model, case)
-        assert same_output(compiled, case, before)
+        torch.testing.assert_close(output(compiled, case), before)
         with ww.disabled(model):
             assert same_output(compiled, case, output(case.build(), case))
-        assert same_output(compiled, case, before)
+        torch.testing.assert_close(output(compiled, case), before)
 
     @pytest.mark.slow
     def test_inductor(self):

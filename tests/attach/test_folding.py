@@ -315,11 +315,12 @@ class TestPythonIntact:
         case = HOSTS["plain"]
         before = output(folded, case)
         with torch.no_grad():
-            assert same_bits(torch.compile(folded, fullgraph=True, backend="eager")(*case.images()), before)
+            found = [torch.compile(folded, fullgraph=True, backend="eager")(*case.images())]
             for strict in (False, True):
-                program = torch.export.export(folded, case.images(), strict=strict).module()
-                assert same_bits(program(*case.images()), before)
-            assert same_bits(torch.fx.symbolic_trace(folded)(*case.images()), before)
+                found.append(torch.export.export(folded, case.images(), strict=strict).module()(*case.images()))
+            found.append(torch.fx.symbolic_trace(folded)(*case.images()))
+        for one in found:  # formulas in a program, kernels outside of it
+            torch.testing.assert_close(one, before)
 
     def test_a_compiled_network_follows(self):
         case = HOSTS["plain"]

@@ -180,7 +180,8 @@ class TestFeatures:
         images = HOSTS["in-place-add"].images()
         found = create_feature_extractor(model, ["layer1"])
         with torch.no_grad():
-            assert same_bits(found(*images)["layer1"], model.layer1(model.stem(*images)))
+            # formulas in what fx traced, kernels outside of it
+            torch.testing.assert_close(found(*images)["layer1"], model.layer1(model.stem(*images)))
 
     def test_timm_features_only(self):
         import timm

@@ -11,7 +11,8 @@ from torch import nn
 import whatwhere as ww
 from whatwhere import hosts
 from whatwhere.experiments.gate_statistics import gate_statistics
-from whatwhere.gates import Gate, Maps
+from whatwhere.gates import Gate
+from whatwhere.gates.gate import Factors
 
 
 class Known(Gate):
@@ -24,9 +25,9 @@ class Known(Gate):
         self.weight = nn.Parameter(torch.zeros(()))
         self.register_buffer("factor", torch.tensor(factor)[..., None, None])
 
-    def _maps(self, x):
-        factor = self.factor.repeat(len(x), 1, 1, 1)[: len(x)]
-        return Maps(factor, None, factor)
+    def _factors(self, reading):
+        batch = len(reading.map)
+        return Factors(self.factor.repeat(batch, 1, 1, 1)[:batch], None, "gates")
 
 
 def one_site(gate) -> nn.Module:

@@ -34,7 +34,6 @@ def compile_instead(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) ->
     source = folder / "standin.cpp"
     source.write_text(text)
     monkeypatch.setattr(target, "sources", lambda: [source])
-    monkeypatch.setattr(target, "unsupported", lambda: None)
     monkeypatch.setattr(target, "name", getattr(target.name, "__wrapped__", target.name))
     monkeypatch.setattr(cpu, "_loaded", False)
     monkeypatch.delenv("CXX", raising=False)
