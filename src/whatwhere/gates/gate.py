@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from whatwhere.errors import GateError
 from whatwhere.ops import Reading, factor, read
 
-__all__ = ["Factors", "Gate", "Maps"]
+__all__ = ["Factors", "Gate", "Maps", "Observer"]
 
 
 class Maps(NamedTuple):
@@ -38,6 +38,12 @@ class Factors(NamedTuple):
     how: str
 
 
+class Observer(Protocol):
+    """Told by a gate, in every forward, what it is about to apply to which map."""
+
+    def __call__(self, gate: "Gate", x: Tensor, factors: Factors) -> None: ...
+
+
 class Gate(nn.Module):
     """A module that multiplies a map by a factor which it reads from that map.
 
@@ -62,6 +68,7 @@ class Gate(nn.Module):
     spatial_dims: int
     preset: str
     strength: nn.Parameter | None
+    observer: Observer | None
 
     def __init__(self, channels: int, preset: str, options: Mapping[str, Any]) -> None:
         super().__init__()
@@ -69,6 +76,7 @@ class Gate(nn.Module):
         for name, value in options.items():
             setattr(self, name, value)
         self.register_parameter("strength", None)
+        self.observer = None
 
     @abstractmethod
     def _factors(self, reading: Reading) -> Factors:
@@ -81,7 +89,10 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         reading = self._read(x)
-        return reading.apply(*self._factors(reading), self.strength, residual, relu)
+        factors = self._factors(reading)
+        if self.observer is not None:
+            self.observer(self, x, factors)
+        return reading.apply(*factors, self.strength, residual, relu)
 
     def _read(self, x: Tensor) -> Reading:
         dtype = next(self.parameters()).dtype

@@ -1,0 +1,338 @@
+"""Watching what the gates of a network do, forward after forward, without a trace."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from whatwhere.attach.gated import gated_modules
+from whatwhere.errors import AttachError, closest
+from whatwhere.explain.acting import acting
+from whatwhere.explain.tally import Tally, span
+from whatwhere.gates import Gate, Maps
+from whatwhere.gates.gate import Factors
+from whatwhere.ops import factor
+
+__all__ = ["Record", "SiteRecord", "WithMaps", "gates_of", "record"]
+
+
+class SiteRecord:
+    """What one gate did: in its last call in full, over all calls in sums.
+
+    All tensors are detached. Those of a gate that has not been called yet are None.
+
+    Attributes:
+        name: of the site.
+        gate: the gate in words.
+        calls: how often it was called.
+        channel: (B, C, 1, ...), what its paper calls the channel map: BAM's are logits, CBAM's and SE's in (0, 1).
+            None for a gate without one, and for gates of other libraries; likewise ``spatial``.
+        spatial: (B, 1, *S), the spatial map.
+        shape: of the map that it read.
+        before, after: that map and the gate's output, copied; only if ``record`` was asked for maps.
+    """
+
+    def __init__(self, name: str, gate: nn.Module) -> None:
+        self.name, self.gate, self.calls = name, repr(gate).split("\n")[0].rstrip("("), 0
+        self.channel: Tensor | None = None
+        self.spatial: Tensor | None = None
+        self.shape: tuple[int, ...] | None = None
+        self.before: Tensor | None = None
+        self.after: Tensor | None = None
+        self.labels: Tensor | None = None
+        self._module = gate
+        self._how = ""
+        self._means: tuple[Tensor | None, Tensor | None] = None, None  # of the last factor, by channel and by position
+        self._waiting: tuple[Factors, tuple[int, ...]] | None = None
+        self._tally = Tally(span(gate))
+
+    def __call__(self, gate: Gate, x: Tensor, factors: Factors) -> None:
+        """The gate's ``Observer``."""
+        channel, spatial, how = factors
+        kept = Factors(_detached(channel), _detached(spatial), how)
+        self._waiting = kept, tuple(x.shape)
+        if not torch.compiler.is_compiling():  # within a compiled program, what is kept leaves it as an output
+            self.settle()
+
+    def settle(self) -> None:
+        """Take in what a forward left."""
+        if self._waiting is None:
+            return
+        (self.channel, self.spatial, self._how), self.shape = self._waiting
+        self._waiting = None
+        with torch.no_grad():
+            found = acting(Factors(self.channel, self.spatial, self._how))
+            self._tally.add(found, self.labels)
+            self._means = self._blend(found.channels), self._blend(found.positions)
+        self.calls += 1
+
+    def watch_other(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """The forward hook for a gate of another library, which shows what it does in its output alone."""
+        x: Tensor = inputs[0].detach().float()
+        with torch.no_grad():
+            y = output.detach().float()
+            dims = tuple(range(2, x.ndim))
+            self._means = _ratio(y, x, dims), _ratio(y, x, (1,)).flatten(1)
+        self.shape, self.calls = tuple(x.shape), self.calls + 1
+
+    def keep_maps(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        """The forward hook that copies the map and the output."""
+        self.before, self.after = inputs[0].detach().clone(), output.detach().clone()
+
+    @property
+    def strength(self) -> float | None:
+        """How far the gate acts (``start="identity"``); None means wholly."""
+        strength = getattr(self._module, "strength", None)
+        return strength.item() if isinstance(strength, nn.Parameter) and not strength.is_meta else None
+
+    @property
+    def size(self) -> tuple[int, ...] | None:
+        """Rows and columns of the map that it read."""
+        return None if self.shape is None else self.shape[2:]
+
+    @property
+    def factor(self) -> Tensor | None:
+        """What the gate multiplied its map by, broadcastable to (B, C, *S), its strength left out; made when asked."""
+        self.settle()
+        if not self._how:
+            return None
+        return factor(self.channel, self.spatial, self._how)
+
+    @property
+    def channels(self) -> Tensor | None:
+        """(B, C): what each channel was multiplied by, mean over positions, strength included.
+
+        Of a gate of another library: the channel's root mean square after the gate by that before it. None for a gate
+        that weighs positions alone.
+        """
+        self.settle()
+        return self._means[0]
+
+    @property
+    def positions(self) -> Tensor | None:
+        """(B, *S): what each position was multiplied by, mean over channels; likewise."""
+        self.settle()
+        if self._means[1] is None or self.shape is None:
+            return None
+        return self._means[1].reshape(-1, *self.shape[2:])
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """Statistics over all images so far, as ``Diagnosis`` names and describes them; strength left out."""
+        self.settle()
+        return self._tally.figures()
+
+    def _blend(self, mean: Tensor | None) -> Tensor | None:
+        strength = getattr(self._module, "strength", None)
+        return mean if mean is None or strength is None else 1 + strength.detach() * (mean - 1)
+
+    def __repr__(self) -> str:
+        return f"<record of {self.gate} at {self.name!r}, {self.calls} call{'s' * (self.calls != 1)}>"
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of a watched network is not watched."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _nobody, ()
+
+
+def _nobody() -> None:
+    """What a pickled network has in the place of its observers."""
+
+
+class Record(Mapping[str, SiteRecord]):
+    """The records of a network's gates by site, in the network's order; ``print(record)`` is a table.
+
+    Args:
+        model, sites, maps: as in ``record``, whose block this is without.
+
+    Attributes:
+        labels: int64 (B,), the classes of the images about to be seen, for what is said of classes; None if unknown.
+    """
+
+    def __init__(self, model: nn.Module, sites: Iterable[str] | None = None, maps: bool = False) -> None:
+        self._model, self._maps = model, maps
+        self._gates = gates_of(model, sites, f"record({type(_bare(model)).__name__})")
+        self._sites = {name: SiteRecord(name, gate) for name, gate in self._gates.items()}
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Look at the forwards of this block, and add them to those looked at before."""
+        with ExitStack() as stack:
+            for name, gate in self._gates.items():
+                site = self._sites[name]
+                if isinstance(gate, Gate):
+                    stack.callback(setattr, gate, "observer", gate.observer)
+                    gate.observer = site
+                else:
+                    stack.callback(gate.register_forward_hook(site.watch_other).remove)
+                if self._maps:
+                    stack.callback(gate.register_forward_hook(site.keep_maps).remove)
+            if _bare(self._model) is not self._model:
+                stack.callback(self._model.register_forward_hook(self._settle).remove)
+            yield
+
+    def _settle(self, *_: Any) -> None:
+        for site in self._sites.values():
+            site.settle()
+
+    def __getitem__(self, name: str) -> SiteRecord:
+        if name not in self._sites:
+            raise _unknown(f"record[{name!r}]", name, self._sites)
+        return self._sites[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
+
+    @property
+    def labels(self) -> Tensor | None:
+        return next((site.labels for site in self._sites.values()), None)
+
+    @labels.setter
+    def labels(self, labels: Tensor | None) -> None:
+        for site in self._sites.values():
+            site.labels = labels
+
+    def __str__(self) -> str:
+        heads = ("site", "gate", "images", "mean", "between images", "within")
+        rows = [heads]
+        for name, site in self._sites.items():
+            found = site.figures
+            numbers = [found.get(key) for key in ("mean", "sd_images", "sd_within")]
+            shown = ["–" if number is None else f"{number:.4f}" for number in numbers]
+            rows.append((name, site.gate, str(found["images"]), *shown))  # type: ignore[arg-type]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+@contextmanager
+def record(model: nn.Module, *, sites: Iterable[str] | None = None, maps: bool = False) -> Iterator[Record]:
+    """Watch the gates of a network for the length of the block.
+
+        with ww.record(model) as records:
+            model(images)
+        records["layer1"].positions      # (B, H, W): where that gate looks
+
+    Every forward replaces the tensors of the one before and adds to the sums, so a whole ``DataLoader`` may go through
+    in constant memory. The network computes what it computes without, in its own mode, with its gradients; afterwards
+    nothing is left in it, whatever happened in the block. A compiled network may be given: it is compiled once more
+    with the small maps as outputs (gates of other libraries and ``maps`` are seen in eager mode only).
+
+    Gates that ``attach_`` put in go by their site's name, others by their own. A gate that runs several times in a
+    forward shows the last call.
+
+    Args:
+        model: a network with gates.
+        sites: which to watch; None for all.
+        maps: also keep copies of what each gate read and gave.
+
+    Cost: a few operations on B (C + H W) numbers a gate; for a BAM with both branches, one pass over B C H W. With
+    ``maps`` two copies of each map.
+
+    Raises:
+        AttachError: there are no gates, or a site does not exist.
+    """
+    records = Record(model, sites, maps)
+    with records.watch():
+        yield records
+
+
+class WithMaps(nn.Module):
+    """A network that also returns its gates' maps: ``(output, {site: Maps})``, for programs that leave Python.
+
+    The maps are outputs like any other, so ``torch.compile(..., fullgraph=True)`` and ``torch.export.export`` keep
+    them; gradients flow through them. The network is shared, not copied.
+
+    Args:
+        model: a network with gates of this package.
+        sites: which to return; None for all.
+
+    Raises:
+        AttachError: there are no such gates, or a site does not exist.
+    """
+
+    def __init__(self, model: nn.Module, sites: Iterable[str] | None = None) -> None:
+        super().__init__()
+        self.model = model
+        call = f"WithMaps({type(model).__name__})"
+        found = gates_of(model, sites, call)
+        self._sites = tuple(name for name, gate in found.items() if isinstance(gate, Gate))
+        if not self._sites:
+            raise AttachError(f"{call}: gates of other libraries show no maps", fix="record(model) shows their effect")
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Maps]]:
+        gates = gates_of(self.model, self._sites, "")
+        before = {name: gate.observer for name, gate in gates.items()}
+        sinks = {name: _Sink() for name in gates}
+        for name, gate in gates.items():
+            gate.observer = sinks[name]  # type: ignore[assignment]
+        try:
+            output = self.model(*args, **kwargs)
+        finally:
+            for name, gate in gates.items():
+                gate.observer = before[name]
+        return output, {name: sink.maps for name, sink in sinks.items() if sink.maps is not None}
+
+
+class _Sink:
+    """An observer that holds one gate's maps for the length of a forward."""
+
+    def __init__(self) -> None:
+        self.maps: Maps | None = None
+
+    def __call__(self, gate: Gate, x: Tensor, factors: Factors) -> None:
+        self.maps = Maps(factors.channel, factors.spatial, factor(*factors))
+
+
+def gates_of(model: nn.Module, sites: Iterable[str] | None, call: str) -> dict[str, nn.Module]:
+    """The gates of a network by name, attached ones by their site's; all, or those asked for, in the network's order.
+
+    Raises:
+        AttachError: there are none, or one does not exist; in the name of ``call``.
+    """
+    model = _bare(model)
+    found = {name: gated.gate for name, gated in gated_modules(model).items()}
+    inside = {id(part) for gate in found.values() for part in gate.modules()}
+    for name, module in model.named_modules():
+        if isinstance(module, Gate) and id(module) not in inside:
+            found[name or type(module).__name__.lower()] = module
+            inside |= {id(part) for part in module.modules()}
+    if not found:
+        raise AttachError(f"{call}: the network carries no gates", fix="attach_(model, 'bam') puts some in")
+    if sites is None:
+        return found
+    wanted = list(sites)
+    for name in wanted:
+        if name not in found:
+            raise _unknown(call, name, found)
+    return {name: gate for name, gate in found.items() if name in wanted}
+
+
+def _unknown(call: str, name: str, known: Iterable[str]) -> AttachError:
+    known = list(known)
+    return AttachError(
+        f"{call}: there is no gate at {name!r}",
+        closest=closest(name, known),
+        fix=f"one of {', '.join(map(repr, known[:8]))}{', ...' if len(known) > 8 else ''}",
+    )
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The network that ``torch.compile`` wrapped."""
+    return getattr(model, "_orig_mod", model)
+
+
+def _detached(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.detach()
+
+
+def _ratio(y: Tensor, x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Root mean square of y by that of x over some dimensions, 1 where x is nothing."""
+    size, was = (one.square().mean(dims).sqrt() for one in (y, x))
+    return torch.where(was > 0, size / was.clamp(min=math.ulp(0.0)), torch.ones_like(was))
