@@ -20,7 +20,7 @@ from whatwhere.errors import DataError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["THREADS", "decode", "need_pillow", "readable", "rgb"]
+__all__ = ["THREADS", "decode", "need_pillow", "readable", "reason", "rgb", "unreadable"]
 
 THREADS = 8
 """The most threads that decode at once: beyond that they wait for Python's lock."""
@@ -83,15 +83,26 @@ def readable(call: str, where: str, fix: str = "replace or delete the file") -> 
     Raises:
         DataError: instead of the many exceptions that Pillow raises for what it cannot read.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
         yield
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        why = f"{type(error).__name__}: {error}"
-        if isinstance(error, UnidentifiedImageError):  # its text is the path again, or an address in memory
-            why = "UnidentifiedImageError: it is of no kind that Pillow knows, or breaks off in its header"
-        raise DataError(f"{call}: an image cannot be read", got=f"{where}: {why}", fix=fix) from None
+    except unreadable() as error:
+        raise DataError(f"{call}: an image cannot be read", got=f"{where}: {reason(error)}", fix=fix) from None
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """The many exceptions that Pillow raises for what it cannot read."""
+    from PIL import Image
+
+    return (*_BROKEN, Image.DecompressionBombError)
+
+
+def reason(error: Exception) -> str:
+    """One of `unreadable` in a line: its kind and what it says."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):  # its text is the path again, or an address in memory
+        return "UnidentifiedImageError: it is of no kind that Pillow knows, or breaks off in its header"
+    return f"{type(error).__name__}: {error}"
 
 
 def _picture(call: str, file: Path | str, image_size: int) -> NDArray[np.uint8]:
@@ -117,7 +128,7 @@ def rgb(picture: "Image.Image") -> "Image.Image":
     if picture.mode == "F":
         raise ValueError("floating-point pixels, whose range is not known")
     if picture.mode.startswith("I"):  # 16 bits, which convert() would cut off at 255
-        upper = np.asarray(picture).astype(np.int64) >> 8
+        upper = np.asarray(picture) >> 8
         return Image.fromarray(upper.clip(0, 255).astype(np.uint8)).convert("RGB")
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")

@@ -13,9 +13,10 @@ from whatwhere.data.readers import Place
 from whatwhere.data.split import assign
 from whatwhere.errors import DataError
 
-__all__ = ["Listing", "folder", "list_parts"]
+__all__ = ["SUFFIXES", "Listing", "folder", "is_image", "list_parts"]
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+"""How the names of image files end, in small letters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +117,7 @@ def _list(call: str, part: Path, classes: tuple[str, ...]) -> Listing:
     files: list[str] = []
     counts = []
     for name in classes:
-        images = sorted(str(file) for file in (part / name).iterdir() if _is_image(file))
+        images = sorted(str(file) for file in (part / name).iterdir() if is_image(file))
         if not images:
             raise DataError(
                 f"{call}: a class folder holds no image",
@@ -128,5 +129,6 @@ def _list(call: str, part: Path, classes: tuple[str, ...]) -> Listing:
     return Listing(files, torch.arange(len(classes)).repeat_interleave(torch.tensor(counts)))
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+def is_image(file: Path) -> bool:
+    """Whether a file's name is an image's; hidden files are none."""
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
