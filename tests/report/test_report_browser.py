@@ -1,6 +1,5 @@
 """The page in a real browser, from the disk: no errors, no network, and it does what its buttons say."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,24 +7,8 @@ from made_runs import comparison, made_reproduction, made_run
 
 from whatwhere.report import report
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-]
 EVIL = "<img src=x onerror=alert(1)>"
 ARMS = ("none", "se", "bam", "cbam", f"se@{EVIL}")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: none of chromium, chromium-browser, google-chrome is on the path")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=120_000)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +21,13 @@ def pages(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def visit(browser, pages):
-    """Opens a page; at the end nothing may have gone wrong in it and nothing may have been asked of the network."""
-    opened, wrong = [], []
+def visit(visit_file, pages):
+    """Opens one of the pages."""
 
     def open_(name="plain", width=1280, height=900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
-        context.set_default_timeout(30_000)
-        opened.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: wrong.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
-        page.on("request", lambda request: request.url == pages[name].as_uri() or wrong.append(f"asked: {request.url}"))
-        page.goto(pages[name].as_uri())
-        return page
+        return visit_file(pages[name], width, height, **options)
 
-    yield open_
-    for context in opened:
-        context.close()
-    assert wrong == []
+    return open_
 
 
 def first_column(table) -> list[str]:

@@ -1,5 +1,6 @@
-"""Reports: what a folder of trials holds, as one page that needs nothing else, as Markdown and as CSV."""
+"""Reports: what a folder of trials holds, or what networks look at, as one page that needs nothing else."""
 
+from whatwhere.report.explaining import check_page, write_explanation
 from whatwhere.report.writing import report
 
-__all__ = ["report"]
+__all__ = ["check_page", "report", "write_explanation"]

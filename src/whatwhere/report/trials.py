@@ -28,7 +28,7 @@ class Trial:
         state: "finished", "claimed", "not finished", "not started" or "broken".
         epochs: epoch to metric to value, of the epochs that are on the disk.
         result: of a finished trial.
-        gates: what ``gate_statistics`` found, of a finished trial.
+        gates: what ``diagnose`` found, of a finished trial.
         why: why the result cannot be believed, or who is running the trial.
         remarks: what else is odd about the folder.
     """

@@ -9,7 +9,7 @@ from whatwhere.report.page import page
 from whatwhere.report.plain import as_csv, as_markdown
 from whatwhere.report.reading import read
 
-__all__ = ["report"]
+__all__ = ["need", "report", "write"]
 
 
 def report(folder: Path | str, out: Path | str | None = None) -> tuple[Path, Path, Path]:
@@ -31,9 +31,7 @@ def report(folder: Path | str, out: Path | str | None = None) -> tuple[Path, Pat
         RunError: ``folder`` is no such folder, or the files cannot be written.
     """
     folder, target = Path(folder), Path(folder if out is None else out)
-    missing = [library for library in ("jinja2", "scipy") if find_spec(library) is None]
-    if missing:
-        raise RunError(f"report: {', '.join(missing)} must be installed first", fix="pip install 'whatwhere[lab]'")
+    need("report", "jinja2", "scipy")
     html = target if target.suffix.lower() in (".html", ".htm") else target / "report.html"
     contents = read(folder)
     texts = {
@@ -42,17 +40,33 @@ def report(folder: Path | str, out: Path | str | None = None) -> tuple[Path, Pat
         html.with_suffix(".csv"): as_csv(contents),
     }
     for path, text in texts.items():
-        _write(path, text)
+        write("report", path, text)
     first, second, third = texts
     return first, second, third
 
 
-def _write(path: Path, text: str) -> None:
+def need(verb: str, *libraries: str) -> None:
+    """See that these are installed.
+
+    Raises:
+        RunError: in the name of ``verb``.
+    """
+    missing = [library for library in libraries if find_spec(library) is None]
+    if missing:
+        raise RunError(f"{verb}: {', '.join(missing)} must be installed first", fix="pip install 'whatwhere[lab]'")
+
+
+def write(verb: str, path: Path, text: str) -> None:
+    """Write UTF-8 in one step, folders made where missing.
+
+    Raises:
+        RunError: the system refuses; in the name of ``verb``.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, text.encode())
     except OSError as error:
         raise RunError(
-            f"report: cannot write '{path}': {error.strerror or error}",
+            f"{verb}: cannot write '{path}': {error.strerror or error}",
             fix=way_out(error) or "name another place with --out (out=)",
         ) from error
