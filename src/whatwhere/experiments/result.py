@@ -38,8 +38,8 @@ class TrialResult:
 
     Accuracies are shares in 0..1; costs as in ``ArmCost``; ``test_loss`` is None when it was not finite; ``seconds`` is
     the wall time of the process that finished the trial; ``gates`` has what each gate did to a batch of validation
-    images (``gate_statistics``); ``peak_bytes``, ``waiting`` and ``test_top5`` are as in ``Trained``. The last four are
-    empty in files that are older than they.
+    images (``diagnose``); ``peak_bytes``, ``waiting`` and ``test_top5`` are as in ``Trained``. The last four are empty
+    in files that are older than they.
     """
 
     spec: TrialSpec

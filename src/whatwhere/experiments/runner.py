@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from whatwhere.attach.gated import gated_modules
 from whatwhere.data import Splits, normalise
 from whatwhere.errors import RunError, Stopped
 from whatwhere.experiments.arms import Arm, arm_cost, build_arm
 from whatwhere.experiments.claim import ClaimLost, Held, Observer, State, claim, holder
 from whatwhere.experiments.environment import environment
-from whatwhere.experiments.gate_statistics import gate_statistics
+from whatwhere.experiments.gate_history import GateHistory
 from whatwhere.experiments.result import BrokenResult, TrialResult, read_result, write_result
 from whatwhere.experiments.spec import TrialSpec
 from whatwhere.experiments.team import Alone, Team
 from whatwhere.experiments.trial_file import settle_trial_file
 from whatwhere.experiments.watch import Watch
+from whatwhere.explain import diagnose
 from whatwhere.train import Epoch, Recipe, Trained, train
 from whatwhere.train.feeding import in_order
 from whatwhere.train.ranks import Ranks
@@ -32,8 +34,8 @@ __all__ = ["TrialsFailed", "finished_trials", "run_trials"]
 # What the first process decides of a trial.
 _SETTLED, _RUN, _LATER = range(3)
 _LOOK_SECONDS = 2.0
-# Images that the trained gates are shown.
-_LOOKED_AT = 128
+# Images that the gates are shown: after each epoch, when all is done, and with each of them switched off in turn.
+_GLANCE, _LOOKED_AT, _SWITCHED = 64, 128, 32
 _LAST = "looked at again after the others"
 
 
@@ -209,7 +211,7 @@ class _Run:
         arm = build_arm(spec, self._splits)
         cost = arm_cost(arm.model, self._splits, spec.recipe.batch_size)
         self._heed()
-        trained = self._train(spec, arm.model)
+        trained = self._train(spec, arm)
         if self._held is None:
             return
         self._held.check()
@@ -225,16 +227,17 @@ class _Run:
         write_result(self._folder / spec.name / "result.json", result)
         self._watch.finished(spec, result)
 
-    def _train(self, spec: TrialSpec, model: nn.Module) -> Trained:
+    def _train(self, spec: TrialSpec, arm: Arm) -> Trained:
         """Training in all processes; where it fails in one, it fails in all."""
+        history: list[GateHistory] = []  # begun after the first epoch, when the model is where it is trained
         try:
             trained = train(
-                model,
+                arm.model,
                 self._splits,
                 spec.recipe,
                 seed=spec.seed,
                 folder=self._folder / spec.name,
-                on_epoch=lambda done: self._seen(spec, done),
+                on_epoch=lambda done: self._seen(spec, arm, done, history),
                 progress=False,
                 loggers=self._loggers,
             )
@@ -246,9 +249,14 @@ class _Run:
         self._team.agree(None)
         return trained
 
-    def _seen(self, spec: TrialSpec, done: Epoch) -> None:
+    def _seen(self, spec: TrialSpec, arm: Arm, done: Epoch, history: list[GateHistory]) -> None:
         if self._held is not None:
             self._held.check()
+        if arm.sites and gated_modules(arm.model):
+            if not history:
+                images, _ = _shown(arm, self._splits, spec.recipe, _GLANCE)
+                history.append(GateHistory(arm.model, images, self._folder / spec.name))
+            history[0].note(done.epoch)
         self._watch.epoch(spec, done)
 
 
@@ -262,11 +270,16 @@ def _numbers(trained: Trained) -> dict[str, Any]:
 
 
 def _seen_by_gates(arm: Arm, splits: Splits, recipe: Recipe) -> tuple[Mapping[str, Any], ...]:
-    """What the trained gates do to one batch of validation images."""
-    if not arm.sites:
+    """What the trained gates do to one batch of validation images, and what is lost without each."""
+    if not gated_modules(arm.model):
         return ()
+    shown = _shown(arm, splits, recipe, _LOOKED_AT)
+    return tuple(one.to_json() for one in diagnose(arm.model, [shown], probe=_SWITCHED))
+
+
+def _shown(arm: Arm, splits: Splits, recipe: Recipe, count: int) -> tuple[Tensor, Tensor]:
+    """The first validation images as the network takes them, and their labels."""
     where = next(arm.model.parameters()).device
-    images, _ = next(in_order(splits.validation, _LOOKED_AT, Ranks(), where))
+    images, labels = next(in_order(splits.validation, count, Ranks(), where))
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    batch = normalise(images, splits.mean, splits.std).contiguous(memory_format=layout)
-    return tuple(gate_statistics(arm.model, batch))
+    return normalise(images, splits.mean, splits.std).contiguous(memory_format=layout), labels
