@@ -62,6 +62,7 @@ HEAVY = {
     "huggingface_hub",
 } | {
     "jinja2",
+    "pytorch_grad_cam",
     "torchcam",
     "webdataset",
     "playwright",
@@ -99,7 +100,11 @@ def wrong_arrows(path: Path, text: str) -> list[str]:
     here = storey(path)
     arrows = [name.split(".")[1] if "." in name else name for name in imported(ast.parse(text)) if is_ours(name)]
     return sorted(
-        {there for there in arrows if there in MAY_IMPORT and there not in {here, "errors", "files", "moments"} | MAY_IMPORT[here]}
+        {
+            there
+            for there in arrows
+            if there in MAY_IMPORT and there not in {here, "errors", "files", "moments"} | MAY_IMPORT[here]
+        }
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         unfold_norms,
     )
     from whatwhere.errors import WhatwhereError
+    from whatwhere.explain.diagnose import diagnose
+    from whatwhere.explain.record import WithMaps, record
     from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
     from whatwhere.hub import load_network, load_released, save_network
     from whatwhere.ops import backend
@@ -41,9 +43,11 @@ __all__ = [
     "Site",
     "SpatialGate",
     "WhatwhereError",
+    "WithMaps",
     "attach_",
     "backend",
     "detach_",
+    "diagnose",
     "disabled",
     "fold_norms",
     "host_state_dict",
@@ -51,6 +55,7 @@ __all__ = [
     "load_network",
     "load_released",
     "plan",
+    "record",
     "save_gates",
     "save_network",
     "status",
@@ -60,6 +65,7 @@ __all__ = [
 _HOMES = {
     "WhatwhereError": "errors",
     "backend": "ops",
+    **dict.fromkeys(("WithMaps", "diagnose", "record"), "explain"),
     **dict.fromkeys(("BAM", "CBAM", "SE", "ChannelGate", "Gate", "Maps", "SpatialGate"), "gates"),
     **dict.fromkeys(("load_network", "load_released", "save_network"), "hub"),
 }

@@ -12,6 +12,7 @@ import tyro
 
 from whatwhere.cli.cells import Cells
 from whatwhere.cli.compare import Compare
+from whatwhere.cli.explain import Explain
 from whatwhere.cli.kernels import Kernels
 from whatwhere.cli.pack import Pack
 from whatwhere.cli.plan import Plan
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keeps its traceback.
     """
     command = tyro.cli(
-        Compare | Reproduce | Cells | Report | Plan | Pack | Shards | Kernels,
+        Compare | Reproduce | Cells | Report | Explain | Plan | Pack | Shards | Kernels,
         prog="whatwhere",
         description="Attention gates for convolutional networks: what to look at, and where.",
         args=arguments,

@@ -67,7 +67,7 @@ class Score:
     Attributes:
         map: "cam", or the name of a site.
         score: "pointing", "energy", "iou", "insertion", "deletion" or "road".
-        moments: over pictures, in the score's own unit, 0 to 1 (``road`` -1 to 1).
+        moments: over pictures, in the score's own unit, 0 to 1 (``road`` -0.5 to 0.5).
         chance: what a map without any information gets on the same pictures; None where that is not known.
     """
 

@@ -1,0 +1,175 @@
+"""`whatwhere explain`: what does a network look at?"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from whatwhere.explain.explanation import Explanation
+    from whatwhere.hub import GatedNetwork
+
+__all__ = ["Explain"]
+
+_DEMO_PICTURES = 60
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Show, picture by picture, where each gate looks and which channels it raises, next to Grad-CAM: as one HTML page.
+
+    Pictures are files, folders, patterns in quotes, or data sets by name: scenes, cifar100, folder:PATH, voc:PATH,
+    coco:PATH. Where objects are known, as in the last two and in scenes, maps are scored against them. The numbers go
+    into a JSON file beside the page. A picture that cannot be read is told, and loses none of the others.
+
+    For example: whatwhere explain photos --model runs/network --against torchvision/resnet50 --pretrained
+    """
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """What to look at."""
+    model: str | None = None
+    """The network: a folder that whatwhere pack wrote, or torchvision/NAME, timm/NAME or whatwhere's own with weights
+    by --checkpoint or --pretrained."""
+    checkpoint: Path | None = None
+    """A state dict (.pth or .safetensors) for --model."""
+    gate: str | None = None
+    """The gates that the checkpoint has, such as bam or cbam:preset=released."""
+    at: str | None = None
+    """Where they stand; None: the place of the gate's paper."""
+    against: str | None = None
+    """A second network, shown beside the first; like --model."""
+    against_checkpoint: Path | None = None
+    """A state dict for --against, without gates."""
+    pretrained: bool = False
+    """Fetch the weights that its library publishes, for a network named without a checkpoint."""
+    demo: bool = False
+    """Show a small network with BAM beside one without, both part of this package, on scenes it has never seen."""
+    out: Path = Path("explained.html")
+    """The page; the numbers go to the same name with .json."""
+    figures: Path | None = None
+    """A folder for figures to print, as PNG and PDF."""
+    method: str = "gradcam"
+    """gradcam, gradcampp, smoothgradcampp, xgradcam, layercam, scorecam, sscam or iscam."""
+    layer: str | None = None
+    """The module whose output the method weighs; None: the last feature map."""
+    target: str | None = None
+    """A class, by name or number, whose map is wanted of every picture, beside the most probable ones."""
+    top: int = 3
+    """Maps of so many classes a picture."""
+    limit: int | None = None
+    """Look at so many pictures, spread evenly over those found."""
+    shown: int = 100
+    """Pictures in the page; numbers are over all."""
+    faithful: int = 0
+    """Measure insertion and deletion on so many pictures, and ROAD if grad-cam is installed; takes long."""
+    sanity: bool = False
+    """Also score the maps of the same networks with weights drawn anew, which should be no better than chance."""
+    image_size: int | None = None
+    """Side to which pictures are brought; None: that of the network's training."""
+    root: Path | None = None
+    """Where data sets named without a path lie."""
+
+    def run(self) -> int:
+        """Look, write, and print what was written and what is to be said.
+
+        Raises:
+            WhatwhereError: a network, picture source, class or layer does not exist, or nothing can be written.
+        """
+        from whatwhere.explain import explain, pictures
+        from whatwhere.report import check_page, write_explanation
+
+        check_page(self.out)
+        self._check()
+        networks = self._networks()
+        first = next(iter(networks.values())).config
+        sources = self.images or ("scenes",)
+        found = pictures(
+            sources,
+            image_size=first.image_size,
+            channels=first.in_channels,
+            limit=_DEMO_PICTURES if self.demo and self.limit is None else self.limit,
+            root=self.root,
+        )
+        explanation = explain(
+            networks,
+            found,
+            source=" ".join(sources),
+            method=self.method,
+            layer=self.layer,
+            target=self.target,
+            top=self.top,
+            shown=self.shown,
+            faithful=self.faithful,
+            sanity=self.sanity or self.demo,
+        )
+        written = list(write_explanation(explanation, self.out))
+        if self.figures is not None:
+            from whatwhere.explain.figures.writing import write_figures
+
+            written += write_figures(explanation, networks, self.figures)
+        self._tell(explanation, written)
+        return 0
+
+    def _check(self) -> None:
+        from whatwhere.errors import RunError
+
+        if self.demo and (self.images or self.model):
+            raise RunError(
+                "explain --demo: it has a network and pictures of its own", fix="leave out IMAGES and --model"
+            )
+        if not self.demo and (self.model is None or not self.images):
+            lacking = "IMAGES" if self.model else "--model"
+            raise RunError(
+                f"explain: {lacking} must be named",
+                fix="whatwhere explain photos/*.jpg --model NETWORK; or whatwhere explain --demo",
+            )
+        for name, least in (("top", 1), ("limit", 1), ("shown", 1), ("faithful", 0), ("image_size", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                option = name.replace("_", "-")
+                raise RunError(f"explain --{option} {value}: it is {least} or more")
+
+    def _networks(self) -> "dict[str, GatedNetwork]":
+        from whatwhere.errors import RunError
+        from whatwhere.explain.opening import DEMO, embedded, open_network
+
+        if self.model is None:
+            return {f"scenes-resnet8-{name}": embedded(name) for name in DEMO}
+        side, published = self.image_size, self.pretrained
+        networks = {
+            self.model: open_network(
+                self.model,
+                checkpoint=self.checkpoint,
+                gate=self.gate,
+                at=self.at,
+                image_size=side,
+                pretrained=published,
+            )
+        }
+        if self.against is not None:
+            name = self.against if self.against != self.model else f"{self.against} (second)"
+            networks[name] = open_network(
+                self.against, checkpoint=self.against_checkpoint, image_size=side, pretrained=published
+            )
+        sizes = {network.config.image_size for network in networks.values()}
+        if len(sizes) > 1:
+            raise RunError(
+                "explain: both networks must take images of one size",
+                got=" and ".join(f"{height} x {width}" for height, width in sorted(sizes)),
+                fix="networks trained alike",
+            )
+        return networks
+
+    def _tell(self, explanation: "Explanation", written: list[Path]) -> None:
+        for path in written:
+            print(path)
+        for network in explanation.networks:
+            known = "" if network.accuracy is None else f", {network.accuracy:.1%} of those with a known class right"
+            print(f"{network.name}: {explanation.count} pictures{known}")
+            for one in network.diagnoses:
+                if one.advice:
+                    print(f"  {one.site}: {one.advice}")
+        for problem in explanation.problems:
+            print(problem, file=sys.stderr)

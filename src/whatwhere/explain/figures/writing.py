@@ -1,0 +1,76 @@
+"""All figures of an explanation, into a folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from whatwhere.attach.gated import gated_modules
+from whatwhere.errors import RunError
+from whatwhere.explain.evaluating import evaluating
+from whatwhere.explain.explanation import Explanation, Shown
+from whatwhere.explain.figures.cam_grid import cam_grid
+from whatwhere.explain.figures.depth import depth
+from whatwhere.explain.figures.drawing import save
+from whatwhere.explain.figures.hierarchy import Passed, hierarchy
+from whatwhere.explain.figures.profiles import profiles
+from whatwhere.explain.record import record
+from whatwhere.files import way_out
+from whatwhere.hub import GatedNetwork
+
+__all__ = ["passed", "write_figures"]
+
+_ROWS = 6
+
+
+def write_figures(explanation: Explanation, networks: Mapping[str, GatedNetwork], folder: Path) -> list[Path]:
+    """Draw ``cams``, and of networks with gates ``depth``, ``hierarchy`` and ``profiles``: of two, each its own.
+
+    Returns:
+        The files, PNG and PDF of each.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    if not explanation.pictures:
+        return []
+    figures = {"cams": cam_grid(explanation)}
+    gated = [name for name, network in networks.items() if gated_modules(network)]
+    if gated:
+        figures["depth"] = depth(explanation)
+    for place, name in enumerate(networks):
+        if name not in gated:
+            continue
+        ending = f"-{place + 1}" if len(gated) > 1 else ""
+        figures[f"hierarchy{ending}"] = hierarchy(passed(networks[name], explanation.pictures[:_ROWS]))
+        if any(one.channels is not None for look in explanation.pictures for one in look.looks[place].sites.values()):
+            figures[f"profiles{ending}"] = profiles(explanation, place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [path for name, figure in figures.items() for path in save(figure, folder / name)]
+    except OSError as error:
+        raise RunError(
+            f"explain(figures={str(folder)!r}): the figures cannot be written",
+            got=error.strerror or str(error),
+            fix=way_out(error),
+        ) from error
+
+
+def passed(network: GatedNetwork, pictures: Sequence[Shown]) -> list[Passed]:
+    """The pictures on their way through the network's gates, one forward for all of them."""
+    like = next(network.parameters())
+    images = network.normalise(torch.stack([one.pixels for one in pictures]).to(like.device)).to(like.dtype)
+    with torch.no_grad(), evaluating(network), record(network.network, maps=True) as records:
+        network(images)
+    seen = {name: site for name, site in records.items() if site.before is not None and site.after is not None}
+    before = {name: site.before.float().mean(1).cpu() for name, site in seen.items()}  # type: ignore[union-attr]
+    after = {name: site.after.float().mean(1).cpu() for name, site in seen.items()}  # type: ignore[union-attr]
+    factors = {name: None if site.positions is None else site.positions.float().cpu() for name, site in seen.items()}
+    found = []
+    for i, one in enumerate(pictures):
+        sites = {
+            name: (before[name][i], after[name][i], None if factor is None else factor[i])
+            for name, factor in factors.items()
+        }
+        found.append(Passed(one.name, one.pixels, one.label, sites))
+    return found

@@ -1,0 +1,130 @@
+"""A trained network, from whatever the user names: a saved folder, or a host with a checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from whatwhere import hosts
+from whatwhere.attach import attach_
+from whatwhere.data.streams import IMAGENET
+from whatwhere.errors import HostError
+from whatwhere.hub import GatedNetwork, NetworkConfig, load_network, load_released
+from whatwhere.hub.building import check_tensors, describe_gates
+from whatwhere.hub.layouts import recognise
+from whatwhere.hub.reading import read_state
+
+__all__ = ["DEMO", "embedded", "open_network"]
+
+DEMO = ("bam", "none")
+"""The embedded networks: the same ResNet-8, trained on `scenes` with BAM and without."""
+_SIDE = 224
+_OWN_SIDE = 32
+_IMAGENET_CLASSES = 1000
+
+
+def embedded(name: str) -> GatedNetwork:
+    """One of the networks that come with the package; `DEMO` names them. Nothing is downloaded."""
+    return GatedNetwork.load(Path(__file__).parent / "networks" / name)
+
+
+def open_network(
+    model: str,
+    *,
+    checkpoint: Path | None = None,
+    gate: str | None = None,
+    at: str | None = None,
+    image_size: int | None = None,
+    pretrained: bool = False,
+) -> GatedNetwork:
+    """A network with its weights, on the CPU and in eval mode.
+
+    Args:
+        model: a folder that ``save_network`` or ``whatwhere pack`` wrote, or a host's name as ``hosts.build`` takes it.
+        checkpoint: of a host: a state dict of torch or safetensors. Keys are those of the network with its gates, or
+            of the released code, pytorchcv or timm (``load_released``).
+        gate: of a host: the gates that the checkpoint has, as ``attach_`` is told; likewise ``at``.
+        at: where they stand; None is the gate's own place.
+        image_size: side of the images; None is that of the training, or 224 (32 for hosts for small images).
+        pretrained: of a host: the weights that its library publishes, which are fetched once.
+
+    A host's images are normalised with ImageNet's mean and standard deviation. Outputs have ImageNet's names where a
+    torchvision or timm host has 1000 of them, and are numbered otherwise.
+
+    Raises:
+        HostError: there is no such network, it would have random weights, or the checkpoint is another network's.
+        AttachError, GateError: the gates cannot be attached, or the file cannot be read.
+    """
+    call = f"explain(model={model!r})"
+    if Path(model).is_dir():
+        return _saved(Path(model), call, checkpoint, gate)
+    if checkpoint is None and not pretrained:
+        raise HostError(
+            f"{call}: without a checkpoint its weights would be random, and its maps would say nothing",
+            got="the name of a network" if "/" in model or model in hosts.names() else "no such folder",
+            fix="--checkpoint FILE, --pretrained, or the folder that whatwhere pack wrote",
+        )
+    side = image_size or (_OWN_SIDE if model in hosts.names() else _SIDE)
+    call = f"explain(model={model!r}, checkpoint={None if checkpoint is None else str(checkpoint)!r})"
+    state = {} if checkpoint is None else read_state(checkpoint, call).tensors
+    classes = _outputs(model, state)
+    stem: hosts.Stem = "small" if side <= _OWN_SIDE and model in hosts.names() else "standard"
+    network = hosts.build(model, num_classes=classes, stem=stem, pretrained=pretrained and checkpoint is None)
+    if gate is not None:
+        attach_(network, gate, at=at, input_size=(3, side, side))
+    if checkpoint is not None:
+        _load(network, checkpoint, state, gate, call)
+    config = NetworkConfig(
+        model, classes, (side, side), 3, stem, 1.0, describe_gates(network, call), _names(model, classes), *IMAGENET
+    )
+    return GatedNetwork(config, network).eval()
+
+
+def _saved(folder: Path, call: str, checkpoint: Path | None, gate: str | None) -> GatedNetwork:
+    if checkpoint is not None or gate is not None:
+        raise HostError(
+            f"{call}: a saved folder has its weights and its gates", fix="leave out --checkpoint, --gate and --at"
+        )
+    if (folder / "trial.json").exists():
+        raise HostError(
+            f"{call}: this is the folder of a trial, which does not say how images are normalised",
+            fix=f"whatwhere pack {folder} --out NETWORK, then explain --model NETWORK",
+        )
+    return load_network(folder)
+
+
+def _outputs(model: str, state: Mapping[str, Tensor]) -> int:
+    """How many classes the checkpoint's classifier has: the sizes that alone differ from a network of 1000 classes."""
+    built = hosts.skeleton(model, num_classes=_IMAGENET_CLASSES).state_dict()
+    found = {
+        len(state[key])
+        for key, wanted in built.items()
+        if key in state and wanted.shape[:1] == (_IMAGENET_CLASSES,) and state[key].shape[1:] == wanted.shape[1:]
+    }
+    return found.pop() if len(found) == 1 else _IMAGENET_CLASSES
+
+
+def _load(network: nn.Module, checkpoint: Path, state: Mapping[str, Tensor], gate: str | None, call: str) -> None:
+    if recognise(state) is not None:
+        load_released(network, checkpoint)
+        return
+    gates = [key for key in state if ".gate." in key]
+    if bool(gates) != (gate is not None):
+        raise HostError(
+            f"{call}: the checkpoint has gates, and none was named"
+            if gates
+            else f"{call}: the checkpoint has no gates, and {gate!r} was named",
+            got=f"{len(gates)} tensors of gates, the first {gates[0]!r}" if gates else f"{len(state)} tensors",
+            fix="--gate and --at as the network was made" if gates else "leave out --gate and --at",
+        )
+    rule = f"{call}: the checkpoint is another network's"
+    check_tensors(network.state_dict(), state, rule, "name the host, --gate and --at as the network was made")
+    network.load_state_dict(dict(state))
+
+
+def _names(model: str, classes: int) -> tuple[str, ...]:
+    if classes != _IMAGENET_CLASSES or not model.startswith(("torchvision/", "timm/")):
+        return tuple(str(number) for number in range(classes))
+    from torchvision.models import get_model_weights
+
+    return tuple(get_model_weights("resnet18").DEFAULT.meta["categories"])
