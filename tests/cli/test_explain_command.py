@@ -11,7 +11,7 @@ import whatwhere
 from whatwhere.cli.main import main
 
 NETWORKS = Path(whatwhere.__file__).parent / "explain" / "networks"
-BAM, BARE = str(NETWORKS / "bam"), str(NETWORKS / "none")
+CBAM, BARE = str(NETWORKS / "cbam"), str(NETWORKS / "none")
 
 
 @pytest.fixture
@@ -32,14 +32,14 @@ def test_the_demonstration(tmp_path, capsys, monkeypatch):
     names = ("cams", "depth", "hierarchy", "profiles")
     assert lines[:2] == ["explained.html", "explained.json"]
     assert lines[2:10] == [f"figures/{name}.{kind}" for name in names for kind in ("png", "pdf")]
-    assert lines[10].startswith("scenes-resnet8-bam: 20 pictures, ")
+    assert lines[10].startswith("scenes-resnet8-cbam: 20 pictures, ")
     assert printed.err == ""
     found = json.loads(Path("explained.json").read_text())
-    bam, bare = found["networks"]
-    assert bam["accuracy"] > 0.9
-    assert [gate["site"] for gate in bam["gates"]] == ["layer1.0", "layer2.0"]
+    cbam, bare = found["networks"]
+    assert cbam["accuracy"] > 0.9
+    assert [gate["site"] for gate in cbam["gates"]] == [f"layer{i}.0.bn2" for i in (1, 2, 3)]
     assert bare["gates"] == []
-    assert {score["map"] for score in bam["scores"]} >= {"cam", "layer1.0", "layer2.0", "all gates"}
+    assert {score["map"] for score in cbam["scores"]} >= {"cam", "layer1.0.bn2", "layer3.0.bn2", "all gates"}
     assert len(found["shown"]) == found["pictures"] == 20
     assert found["shown"][0]["name"] == "scenes 0"
     page = Path("explained.html").read_text()
@@ -49,9 +49,9 @@ def test_the_demonstration(tmp_path, capsys, monkeypatch):
 
 def test_photographs_of_which_one_is_broken(photos, tmp_path, capsys):
     out = tmp_path / "pages" / "photos.html"
-    assert main(["explain", str(photos), "--model", BAM, "--against", BARE, "--out", str(out)]) == 0
+    assert main(["explain", str(photos), "--model", CBAM, "--against", BARE, "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[2] == f"{BAM}: 3 pictures"
+    assert printed.out.splitlines()[2] == f"{CBAM}: 3 pictures"
     assert printed.err.startswith("broken.jpg: UnidentifiedImageError: ")
     assert printed.err.endswith("; left out\n")
     assert "<b>c.png" not in out.read_text()  # as a text alone
@@ -80,7 +80,7 @@ def test_messages(photos, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     nothing = "fix: whatwhere explain photos/*.jpg --model NETWORK; or whatwhere explain --demo\n"
     assert refused([], capsys) == f"explain: --model must be named\n  {nothing}"
-    assert refused(["--model", BAM], capsys) == f"explain: IMAGES must be named\n  {nothing}"
+    assert refused(["--model", CBAM], capsys) == f"explain: IMAGES must be named\n  {nothing}"
     assert refused(["photos", "--demo"], capsys) == (
         "explain --demo: it has a network and pictures of its own\n  fix: leave out IMAGES and --model\n"
     )
@@ -93,19 +93,19 @@ def test_messages(photos, tmp_path, capsys, monkeypatch):
     assert refused(["--demo", "--top", "0"], capsys) == "explain --top 0: it is 1 or more\n"
     assert refused(["--demo", "--faithful", "-1"], capsys) == "explain --faithful -1: it is 0 or more\n"
     assert refused(["--demo", "--image-size", "0"], capsys) == "explain --image-size 0: it is 1 or more\n"
-    assert refused(["photos", "--model", BAM, "--target", "stra"], capsys) == (
-        f"explain(target='stra'): {BAM!r} has no such class\n  got: 10 classes, numbered 0 to 9\n"
+    assert refused(["photos", "--model", CBAM, "--target", "stra"], capsys) == (
+        f"explain(target='stra'): {CBAM!r} has no such class\n  got: 10 classes, numbered 0 to 9\n"
         "  closest: 'star', 'triangle'\n"
     )
-    text = refused(["photos", "--model", BAM, "--layer", "layer9"], capsys)
+    text = refused(["photos", "--model", CBAM, "--layer", "layer9"], capsys)
     assert text.splitlines()[1:] == [
         "  closest: 'layer3', 'layer2', 'layer1'",
         "  fix: leave layer out, and the last feature map is taken",
     ]
     assert "there is no method 'gradcm'\n  closest: 'gradcam'" in refused(
-        ["photos", "--model", BAM, "--method", "gradcm"], capsys
+        ["photos", "--model", CBAM, "--method", "gradcm"], capsys
     )
-    assert "'nowhere'" in refused(["nowhere", "--model", BAM], capsys)
+    assert "'nowhere'" in refused(["nowhere", "--model", CBAM], capsys)
     assert not list(tmp_path.glob("*.html"))
 
 
@@ -114,7 +114,7 @@ def test_networks_of_two_sizes(photos, tmp_path, capsys):
     shutil.copytree(BARE, other)
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**config, "image_size": [40, 40]}))
-    assert refused([str(photos), "--model", BAM, "--against", str(other)], capsys) == (
+    assert refused([str(photos), "--model", CBAM, "--against", str(other)], capsys) == (
         "explain: both networks must take images of one size\n"
         "  got: 32 x 32 and 40 x 40\n  fix: networks trained alike\n"
     )

@@ -16,7 +16,7 @@ COUNT = 20  # more than a batch
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, GatedNetwork]:
-    return {"with": embedded("bam"), "without": embedded("none")}
+    return {"with": embedded("cbam"), "without": embedded("none")}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_what_is_right_is_counted_and_gates_are_diagnosed(networks, shown, found
         labels = torch.tensor([scenes.CLASSES.index(picture.label) for picture in shown])
         assert one.accuracy == pytest.approx(float((answers == labels).float().mean()))
     assert without.diagnoses == ()
-    assert [one.images for one in with_gates.diagnoses] == [COUNT] * 2
+    assert [one.images for one in with_gates.diagnoses] == [COUNT] * 3
     assert all(one.flipped * 17 == pytest.approx(round(one.flipped * 17)) for one in with_gates.diagnoses)
     assert all(one.classes is not None for one in with_gates.diagnoses)
 

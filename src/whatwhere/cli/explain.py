@@ -45,7 +45,7 @@ class Explain:
     pretrained: bool = False
     """Fetch the weights that its library publishes, for a network named without a checkpoint."""
     demo: bool = False
-    """Show a small network with BAM beside one without, both part of this package, on scenes it has never seen."""
+    """Show a small network with CBAM beside one without, both part of this package, on scenes it has never seen."""
     out: Path = Path("explained.html")
     """The page; the numbers go to the same name with .json."""
     figures: Path | None = None

@@ -1,12 +1,12 @@
-"""The factor of one gate on one batch, from the small maps that make it up, and what can be known of it cheaply."""
+"""The factor of one gate on one batch, from the small maps that make it up: what is to be known of it, cheaply."""
 
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from whatwhere.gates.gate import Factors
-from whatwhere.ops import factor
+from whatwhere.ops import combine_logits, factor
 
 __all__ = ["Acting", "acting"]
 
@@ -14,91 +14,84 @@ __all__ = ["Acting", "acting"]
 _CHANNELS, _POSITIONS = 256, 196
 
 
-class Acting(Protocol):
-    """A factor (B, C, P) in float32, its positions in one row; not always written out.
+@dataclass(frozen=True, eq=False)
+class Acting:
+    """A factor (B, C, P), its positions in one row, seen from several sides; the factor itself is not kept.
 
     Attributes:
         channels: (B, C), its mean over positions; None where it weighs positions alone.
         positions: (B, P), its mean over channels; None where it weighs channels alone.
+        mean: (B,) of each image; likewise ``square``, the mean of its square. In float64.
+        ends: (2,), the least of all and the greatest.
+        lattice: (B, at most 256, at most 196) of it, evenly spaced.
     """
 
     channels: Tensor | None
     positions: Tensor | None
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and mean square of each image, (B,) each."""
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        """The least and the greatest of all, () each."""
-
-    def outside(self, low: float, high: float) -> tuple[Tensor, Tensor]:
-        """The shares of all that lie below ``low``, and above ``high``, () each."""
-
-    def lattice(self) -> Tensor:
-        """(B, at most 256, at most 196) of it, evenly spaced."""
+    mean: Tensor
+    square: Tensor
+    ends: Tensor
+    lattice: Tensor
 
 
 def acting(factors: Factors) -> Acting:
-    """What a gate is about to apply. Cost: a pass over (B, C, P) for BAM's two branches, a few over B (C + P) else."""
+    """What a gate is about to apply.
+
+    Cost: for BAM's two branches a few passes over one image after another, C P numbers that fit a cache; for all other
+    gates some operations on B (C + P) numbers.
+    """
     channel, spatial, how = factors
     wide = spatial is not None and spatial.shape[1] > 1
     if how == "gates" or ((channel is None or spatial is None) and not wide):
         row, column = (None if one is None else factor(one, None, how).float().flatten(1) for one in (channel, spatial))
-        return _Product(row, column)
-    return _Dense(factor(channel, spatial, how).float().flatten(2))
+        return _product(row, column)
+    return _joined(channel, spatial, how)
 
 
-class _Product:
+def _product(row: Tensor | None, column: Tensor | None) -> Acting:
     """One number a channel times one number a position, both positive, as in CBAM: nothing is written out."""
-
-    def __init__(self, row: Tensor | None, column: Tensor | None) -> None:
-        like: Tensor = column if row is None else row  # type: ignore[assignment]
-        one = like.new_ones(len(like), 1)
-        self._row, self._column = one if row is None else row, one if column is None else column
-        self.channels = None if row is None else row * self._column.mean(1, keepdim=True)
-        self.positions = None if column is None else column * self._row.mean(1, keepdim=True)
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        row, column = self._row.double(), self._column.double()
-        return row.mean(1) * column.mean(1), row.square().mean(1) * column.square().mean(1)
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        (row_low, row_high), (low, high) = (torch.aminmax(one, dim=1) for one in (self._row, self._column))
-        return (row_low * low).min(), (row_high * high).max()
-
-    def outside(self, low: float, high: float) -> tuple[Tensor, Tensor]:
-        ordered = self._column.sort(1).values
-        below = torch.searchsorted(ordered, low / self._row)
-        above = ordered.shape[1] - torch.searchsorted(ordered, high / self._row, right=True)
-        return below.double().mean() / ordered.shape[1], above.double().mean() / ordered.shape[1]
-
-    def lattice(self) -> Tensor:
-        return _spaced(self._row, _CHANNELS)[:, :, None] * _spaced(self._column, _POSITIONS)[:, None]
+    like: Tensor = column if row is None else row  # type: ignore[assignment]
+    one = like.new_ones(len(like), 1)
+    c, p = one if row is None else row, one if column is None else column
+    (c_low, c_high), (p_low, p_high) = (torch.aminmax(one, dim=1) for one in (c, p))
+    wide = c.double(), p.double()
+    return Acting(
+        channels=None if row is None else row * p.mean(1, keepdim=True),
+        positions=None if column is None else column * c.mean(1, keepdim=True),
+        mean=wide[0].mean(1) * wide[1].mean(1),
+        square=wide[0].square().mean(1) * wide[1].square().mean(1),
+        ends=torch.stack(((c_low * p_low).min(), (c_high * p_high).max())),
+        lattice=_spaced(c, 1, _CHANNELS)[:, :, None] * _spaced(p, 1, _POSITIONS)[:, None],
+    )
 
 
-class _Dense:
-    """Written out."""
+def _joined(channel: Tensor | None, spatial: Tensor | None, how: str) -> Acting:
+    """``1 + sigmoid`` of joined logits, image by image."""
+    count = len(spatial if channel is None else channel)  # type: ignore[arg-type]
+    channels, positions, spread, lows, highs, lattices = [], [], [], [], [], []
+    for i in range(count):
+        row, column = (None if one is None else one[i].float().flatten(1) for one in (channel, spatial))
+        attention = (column if row is None else combine_logits(row, column, how)).sigmoid()  # type: ignore[union-attr,arg-type]
+        mean = attention.mean(1)
+        channels.append(mean)
+        positions.append(attention.mean(0))
+        spread.append((attention - mean[:, None]).square_().mean(dtype=torch.float64))
+        low, high = torch.aminmax(attention)
+        lows.append(low)
+        highs.append(high)
+        lattices.append(_spaced(_spaced(attention, 0, _CHANNELS), 1, _POSITIONS))
+    rows = 1 + torch.stack(channels)
+    return Acting(
+        channels=rows,
+        positions=1 + torch.stack(positions),
+        mean=rows.double().mean(1),
+        square=torch.stack(spread) + rows.double().square().mean(1),
+        ends=1 + torch.stack((torch.stack(lows).min(), torch.stack(highs).max())),
+        lattice=1 + torch.stack(lattices),
+    )
 
-    def __init__(self, factor: Tensor) -> None:
-        self._factor = factor
-        self.channels: Tensor | None = factor.mean(2)
-        self.positions: Tensor | None = factor.mean(1)
 
-    def moments(self) -> tuple[Tensor, Tensor]:
-        squares = torch.linalg.vector_norm(self._factor.flatten(1), dim=1, dtype=torch.float64).square()
-        return self._factor.mean((1, 2), dtype=torch.float64), squares / self._factor[0].numel()
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        low, high = torch.aminmax(self._factor)
-        return low, high
-
-    def outside(self, low: float, high: float) -> tuple[Tensor, Tensor]:
-        return (self._factor < low).double().mean(), (self._factor > high).double().mean()
-
-    def lattice(self) -> Tensor:
-        return _spaced(_spaced(self._factor, _CHANNELS).transpose(1, 2), _POSITIONS).transpose(1, 2)
-
-
-def _spaced(x: Tensor, most: int) -> Tensor:
-    """At most ``most`` along dimension 1."""
-    return x[:, :: -(-x.shape[1] // most)]
+def _spaced(x: Tensor, dim: int, most: int) -> Tensor:
+    """At most ``most`` along ``dim``."""
+    step = -(-x.shape[dim] // most)
+    return x[::step] if dim == 0 else x[:, ::step]

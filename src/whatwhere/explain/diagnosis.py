@@ -18,9 +18,11 @@ class Diagnosis:
         images: how many it saw.
         strength: how far the factor acts (``start="identity"``); None means wholly.
         mean: of the factor over images, channels and positions; likewise ``sd``, ``low`` and ``high``.
-        sd_images: the spread over images at one channel and position, root mean square over these.
+        sd_images: the spread over images at one channel and position, root mean square over at most 256 channels and
+            196 positions, evenly spaced.
         sd_within: the spread inside an image, root mean square over images.
-        saturated_low: share of the factor in the lowest twentieth of the gate's range; likewise ``saturated_high``.
+        saturated_low: share of the factor, there, in the lowest twentieth of the gate's range; likewise
+            ``saturated_high``.
         entropy: of the position map, as a share of that of an even map: 1 weighs all positions alike.
         dead: share of the channels that no image raises out of the lowest twentieth.
         classes: share of the channels' variance over images that lies between classes: 0 where all classes agree.

@@ -16,8 +16,8 @@ from whatwhere.hub.reading import read_state
 
 __all__ = ["DEMO", "embedded", "open_network"]
 
-DEMO = ("bam", "none")
-"""The embedded networks: the same ResNet-8, trained on `scenes` with BAM and without."""
+DEMO = ("cbam", "none")
+"""The embedded networks: the same ResNet-8, trained on `scenes` with CBAM and without."""
 _SIDE = 224
 _OWN_SIDE = 32
 _IMAGENET_CLASSES = 1000

@@ -47,16 +47,16 @@ class Tally:
 
     def add(self, found: Acting, labels: Tensor | None = None) -> None:
         """Take in one batch; ``labels`` int64 (B,) if the classes are known."""
-        mean, square = found.moments()
-        sums = [mean.sum(), square.sum(), (square - mean.square()).clamp(min=0).sum()]
+        inside = (found.square - found.mean.square()).clamp(min=0)
+        sums = [found.mean.sum(), found.square.sum(), inside.sum()]
         if self._span is not None:
             edge = _EDGE * (self._span[1] - self._span[0])
-            sums += [share * len(mean) for share in found.outside(self._span[0] + edge, self._span[1] - edge)]
+            sums.append((found.lattice < self._span[0] + edge).double().mean() * len(found.mean))
+            sums.append((found.lattice > self._span[1] - edge).double().mean() * len(found.mean))
         self._sums = _sum(self._sums, torch.stack(sums))
-        low, high = found.ends()
-        self._ends = _most(self._ends, torch.stack((-low, high)))
-        self.images += len(mean)
-        self._compare(found.lattice().double())
+        self._ends = _most(self._ends, found.ends * found.ends.new_tensor((-1.0, 1.0)))
+        self.images += len(found.mean)
+        self._compare(found.lattice.double())
         self._look_at_positions(found.positions)
         self._look_at_channels(found.channels, labels)
 
