@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels demo test test-slow lint types fix reach bench bench-train readme clean
+.PHONY: help install kernels demo test test-slow lint types fix reach bench bench-train bench-explain networks readme clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,14 @@ bench: kernels  ## race the gates against those of other libraries on the CPU; s
 
 bench-train: $(READY)  ## race the training loop against a plain one and timm's parts; some fifteen minutes
 	$(BIN)/python benchmarks/train_step.py
+
+bench-explain: kernels  ## race records and class activation maps against torchcam and pytorch-grad-cam; some ten minutes
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/explain.py
+
+networks: kernels  ## train the two small networks that come with the package anew; some five minutes
+	$(BIN)/whatwhere compare --host resnet8 --gates none,cbam --data scenes --seeds 1 --epochs 16 --padding 0 --precision bf16 --start identity --out runs/networks
+	for arm in none cbam; do $(BIN)/whatwhere pack runs/networks/$$arm-seed0-* --out src/whatwhere/explain/networks/$$arm || exit 1; done
 
 readme: $(READY)  ## fill the tables of README.md, docs/speed.md and docs/cells.md from the result files
 	$(BIN)/python benchmarks/readme.py

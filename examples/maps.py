@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import whatwhere as ww
-from whatwhere.attach import Gated
 from whatwhere.data import load, normalise
 from whatwhere.hosts import build
 
@@ -38,21 +37,9 @@ def trained(trial: Path, classes: int) -> nn.Module:
 
 def raised(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
     """By how much each gate multiplies each position, mean over channels, (B, 1, H, W), by the name of its site."""
-    seen: list[tuple[str, Tensor]] = []
-
-    def look(name: str, gate: ww.Gate) -> None:
-        def note(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            strength = 1 if gate.strength is None else gate.strength
-            seen.append((name, 1 + strength * (gate.maps(inputs[0]).factor.mean(1, keepdim=True) - 1)))
-
-        gate.register_forward_hook(note)
-
-    for name, module in model.named_modules():
-        if isinstance(module, Gated) and isinstance(module.gate, ww.Gate):
-            look(name, module.gate)
-    with torch.no_grad():
+    with torch.no_grad(), ww.record(model) as records:
         model(images)
-    return seen
+    return [(name, site.positions[:, None]) for name, site in records.items()]
 
 
 def main(comparison: Path, out: Path) -> None:

@@ -46,11 +46,12 @@ def test_the_commands_of_the_readme_are_options_that_exist() -> None:
     """Every `whatwhere ...` line of the README parses."""
     import tyro
 
-    from whatwhere.cli import cells, compare, kernels, pack, plan, report, reproduce, shards
+    from whatwhere.cli import cells, compare, explain, kernels, pack, plan, report, reproduce, shards
 
     verbs = {
         "cells": cells.Cells,
         "compare": compare.Compare,
+        "explain": explain.Explain,
         "kernels": kernels.Kernels,
         "pack": pack.Pack,
         "plan": plan.Plan,

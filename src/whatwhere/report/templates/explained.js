@@ -12,7 +12,7 @@ if (document.getElementById("data")) {
   const unpack = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const lut = unpack(data.lut);
   const stops = Math.max(...data.networks.map((network) => network.sites.length));
-  const state = { picture: 0, stop: stops, scale: "site", mask: false, plain: false, pixels: null };
+  const state = { picture: 0, stop: 0, scale: "site", mask: false, plain: false, pixels: null };
 
   /* Numbers, with as many digits as it takes to tell the ends of their range apart. */
   const write = (value, low = value, high = value) => {
