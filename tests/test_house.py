@@ -14,10 +14,11 @@ import whatwhere
 SOURCE = Path(whatwhere.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# Each storey and those below (or beside) it that it may import; `errors`, `files` and `moments` are open to all.
+# Each storey and those below (or beside) it that it may import; `errors`, `files`, `modes` and `moments` are open to all.
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "modes": set(),
     "moments": set(),
     "ops": set(),
     "gates": {"ops"},
@@ -103,7 +104,7 @@ def wrong_arrows(path: Path, text: str) -> list[str]:
         {
             there
             for there in arrows
-            if there in MAY_IMPORT and there not in {here, "errors", "files", "moments"} | MAY_IMPORT[here]
+            if there in MAY_IMPORT and there not in {here, "errors", "files", "modes", "moments"} | MAY_IMPORT[here]
         }
     )
 

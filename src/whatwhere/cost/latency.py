@@ -1,6 +1,6 @@
 """Measured time of one forward, several modules side by side."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from whatwhere.cost.inputs import Input, as_tensors, home
 from whatwhere.errors import HostError
+from whatwhere.modes import evaluating
 
 __all__ = ["Latency", "latency"]
 
@@ -72,7 +73,7 @@ def latency(
     single = isinstance(inputs, Tensor) or (isinstance(inputs, tuple) and all(isinstance(n, int) for n in inputs))
     listed: Sequence[Input] = [inputs] if single else inputs  # type: ignore[list-item, assignment]
     tensors = {name: as_tensors(module, listed, _noise, call) for name, module in modules.items()}
-    with _evaluating(modules.values()), _threads(threads), torch.no_grad():
+    with evaluating(*modules.values()), _threads(threads), torch.no_grad():
         times = _rounds(modules, tensors, rounds, warmup)
         return {name: _summary(modules[name], tensors[name], times[name]) for name in modules}
 
@@ -88,19 +89,6 @@ def _check(call: str, modules: Mapping[str, nn.Module], rounds: int, warmup: int
 def _noise(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     generator = torch.Generator(device).manual_seed(0)
     return torch.randn(shape, generator=generator, dtype=dtype, device=device)
-
-
-@contextmanager
-def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every submodule's own mode again."""
-    modes = [(child, child.training) for module in modules for child in module.modules()]
-    try:
-        for child, _ in modes:
-            child.training = False
-        yield
-    finally:
-        for child, mode in modes:
-            child.training = mode
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from whatwhere.errors import HostError, closest, first_line
 from whatwhere.explain.layer import layers, target_layer
+from whatwhere.modes import evaluating
 
 __all__ = ["METHODS", "Cam", "Cams", "cams"]
 
@@ -94,7 +95,7 @@ class Cam:
 
         with ExitStack() as stack:
             stack.callback(self._forget)
-            stack.enter_context(_evaluating(self._model))
+            stack.enter_context(evaluating(self._model))
             stack.enter_context(self._model.register_forward_pre_hook(self._begin))
             stack.enter_context(self._model.register_forward_hook(self._end, prepend=True, always_call=True))
             stack.enter_context(self._target.register_forward_hook(self._start_graph))
@@ -269,17 +270,6 @@ def _in_own_dtype(model: nn.Module, args: Any) -> Any:
     """Smooth Grad-CAM++ adds float32 noise, which makes float32 images for a network of any dtype."""
     own = next(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
     return args[0].to(own), *args[1:]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import HostError, closest
 from whatwhere.explain.cams import Cam
 from whatwhere.explain.diagnose import Probe, diagnoses
-from whatwhere.explain.evaluating import evaluating
 from whatwhere.explain.explanation import Explanation, Look, Network, Score, Shown, SiteLook
 from whatwhere.explain.layer import target_layer
 from whatwhere.explain.perturbing import insertion_deletion, road
@@ -22,6 +21,7 @@ from whatwhere.explain.randomising import randomised
 from whatwhere.explain.record import Record
 from whatwhere.explain.scores import Localisation, on_pixels
 from whatwhere.hub import GatedNetwork
+from whatwhere.modes import evaluating
 from whatwhere.moments import describe
 
 __all__ = ["explain"]

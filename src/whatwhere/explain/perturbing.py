@@ -1,7 +1,6 @@
 """Whether a map shows what the network goes by: its answer while the map's highest positions come or go."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from math import ceil
 
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from whatwhere.errors import DataError, RunError
 from whatwhere.explain.scores import on_pixels
+from whatwhere.modes import evaluating
 
 __all__ = ["PERCENTILES", "blurred", "insertion_deletion", "road"]
 
@@ -83,7 +83,7 @@ def insertion_deletion(
     counts = torch.tensor(sorted({round(pixels * step / steps) for step in range(steps + 1)}))
     shares = counts.float() / pixels
     areas = []
-    with _evaluating(model):
+    with evaluating(model), torch.no_grad():
         for image, rank, label in zip(torch.split(images, 1), order, classes.tolist(), strict=True):
             changed = (rank < counts[:, None, None])[:, None].to(images.device)
             given = torch.where(changed, image, insertion_from(image))
@@ -134,7 +134,7 @@ def road(
     highest_first = 1 - order / order[0].numel()
     score = library.ROADCombined(list(percentiles))
     values = []
-    with _evaluating(model):
+    with evaluating(model), torch.no_grad():
         for image, relevance, label in zip(torch.split(images, 1), highest_first, classes.tolist(), strict=True):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(0)
@@ -155,19 +155,6 @@ def _ranks(call: str, images: Tensor, maps: Tensor, classes: Tensor) -> Tensor:
     shuffled = torch.randperm(height * width, generator=torch.Generator().manual_seed(0))
     pixels = shuffled[values[:, shuffled].argsort(dim=1, descending=True, stable=True)]
     return pixels.argsort(1).view(-1, height, width)
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without gradients; every module's mode is put back."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad():
-            model.eval()
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _probabilities(model: nn.Module, images: Tensor, label: int, batch_size: int) -> Tensor:

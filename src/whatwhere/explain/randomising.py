@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from whatwhere.modes import evaluating
+
 __all__ = ["randomised"]
 
 
@@ -40,15 +42,11 @@ def randomised(model: nn.Module, seed: int = 0, *, images: Tensor | None = None)
 
 def _take_statistics(model: nn.Module, images: Tensor) -> None:
     """Sets the running statistics of all batch norms to those of one batch; everything else in evaluation mode."""
-    modes = {module: module.training for module in model.modules()}
-    norms = {module: module.momentum for module in modes if isinstance(module, _BatchNorm)}
-    model.eval()
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
+    norms = {module: module.momentum for module in model.modules() if isinstance(module, _BatchNorm)}
+    with evaluating(model), torch.no_grad():
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0
         model(images)
     for norm, momentum in norms.items():
         norm.momentum = momentum
-    for module, training in modes.items():
-        module.training = training

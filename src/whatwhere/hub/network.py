@@ -14,6 +14,7 @@ from whatwhere.hub.building import build_gated, check_tensors, describe_gates, o
 from whatwhere.hub.card import model_card
 from whatwhere.hub.config import NetworkConfig
 from whatwhere.hub.folder import check_target, read_folder, write_folder
+from whatwhere.modes import evaluating
 
 __all__ = ["GatedNetwork", "load_network", "save_network"]
 
@@ -197,11 +198,6 @@ def _check_rebuilt(model: nn.Module, config: NetworkConfig, call: str) -> None:
 
 def _logits(model: nn.Module, images: Tensor) -> Tensor:
     """What the model gives in eval mode; its modules' modes are left as they were."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            given: Tensor = model.eval()(images)
-        return given.float()
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluating(model), torch.no_grad():
+        given: Tensor = model(images)
+    return given.float()

@@ -7,7 +7,6 @@ import torch
 
 from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import RunError
-from whatwhere.explain.evaluating import evaluating
 from whatwhere.explain.explanation import Explanation, Shown
 from whatwhere.explain.figures.cam_grid import cam_grid
 from whatwhere.explain.figures.depth import depth
@@ -17,6 +16,7 @@ from whatwhere.explain.figures.profiles import profiles
 from whatwhere.explain.record import record
 from whatwhere.files import way_out
 from whatwhere.hub import GatedNetwork
+from whatwhere.modes import evaluating
 
 __all__ = ["passed", "write_figures"]
 
