@@ -1,6 +1,6 @@
-"""Fill the tables of README.md and docs/speed.md from result files: no figure in them is typed by hand.
+"""Fill the tables of README.md and of docs/ from result files: no figure in them is typed by hand.
 
-python benchmarks/readme.py            rewrite both
+python benchmarks/readme.py            rewrite them
 """
 
 import json
@@ -19,9 +19,12 @@ from whatwhere.papers import grid as beside_the_paper
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 SPEED = ROOT / "docs" / "speed.md"
+LOOKING = ROOT / "docs" / "looking.md"
 REACH = ROOT / "benchmarks" / "results" / "reach.json"
 TRAIN = ROOT / "benchmarks" / "results" / "train_step.json"
 GATES = ROOT / "benchmarks" / "results" / "gates.json"
+EXPLAIN = ROOT / "benchmarks" / "results" / "explain.json"
+SCENES = ROOT / "results" / "explain-scenes" / "explained.json"
 CIFAR = ROOT / "results" / "cifar100-resnet20" / "summary.json"
 TABLE_1B = ROOT / "results" / "bam-1b-resnet20" / "reproduction.json"
 
@@ -63,6 +66,71 @@ def train(found: dict[str, Any]) -> str:
     return Grid(headers, rows, frozenset({"loop"}), notes).markdown().strip()
 
 
+def scores(found: dict[str, Any]) -> str:
+    """Scores of an explanation: a row for each network and map, a column for each score, chance below."""
+    networks = found["networks"]
+    kinds = list(dict.fromkeys(one["score"] for network in networks for one in network["scores"]))
+    rows = []
+    for network in networks:
+        name = Path(network["name"]).name
+        maps = list(dict.fromkeys(one["map"] for one in network["scores"]))
+        for each in maps:
+            of_map = {one["score"]: one["moments"] for one in network["scores"] if one["map"] == each}
+            rows.append((name, each, *(_interval(of_map.get(kind)) for kind in kinds)))
+        chance = {one["score"]: one["chance"] for one in network["scores"]}
+        rows.append((name, "without information", *(_share(chance.get(kind)) for kind in kinds)))
+    counts = {one["score"]: one["moments"]["n"] for network in networks for one in network["scores"]}
+    notes = [
+        "Means over pictures, with their 95 % t interval; "
+        + ", ".join(f"{score}: n = {count}" for score, count in counts.items())
+        + ".",
+        ", ".join(
+            f"{Path(one['name']).name}: {one['accuracy']:.1%} recognised"
+            for one in networks
+            if one["accuracy"] is not None
+        )
+        + f", of {found['pictures']} pictures.",
+    ]
+    return Grid(("network", "map", *kinds), rows, frozenset({"network", "map"}), notes).markdown().strip()
+
+
+def _interval(moments: dict[str, Any] | None) -> str:
+    if moments is None:
+        return "–"
+    ends = "" if moments["low"] is None else f" [{moments['low']:.3f}, {moments['high']:.3f}]"
+    return f"{moments['mean']:.3f}{ends}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def looking(found: dict[str, Any]) -> str:
+    """What explanations cost: a row for each contender of each race."""
+    rows = []
+    for part in ("cams", "record", "explain"):
+        for row in found[part]:
+            cells = [row["problem"] or "–", ""]
+            if row["times"]:
+                ours = row["ours"]
+                cells = [
+                    f"{row['times']['median']:,.0f}",
+                    f"{ours['median']:.2f} [{ours['low']:.2f}, {ours['high']:.2f}]",
+                ]
+            rows.append((part, row["network"], row["contender"], *cells))
+    where = found["where"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    notes = [
+        f"Batches of {where['batch']} at {where['size']} pixels; {where['device']}, threads: {where['threads']}; "
+        f"{versions}. Medians of {found['rounds']} rounds, contenders in turn (of `explain`, a third of them); in "
+        "brackets the sign interval of the median ratio.",
+        "`cams`, `explain`: our time by the contender's. `record`: the contender's by that of a forward that nobody "
+        "watches.",
+    ]
+    heads = ("race", "network", "contender", "ms", "ratio")
+    return Grid(heads, rows, frozenset(heads[:3]), notes).markdown().strip()
+
+
 def _pairs(values: list[list[int]] | None) -> str:
     return ", ".join(f"{channels}@{reduction}" for channels, reduction in values or []) or "none"
 
@@ -75,6 +143,10 @@ README_TABLES: dict[str, Table] = {
     "networks": (GATES, lambda path: tables.networks(read(path))),
     "reproduce": (TABLE_1B, lambda path: beside_the_paper(_json(path)).markdown().strip()),
     "compare": (CIFAR, lambda path: grid(_json(path)).markdown().strip()),
+}
+LOOKING_TABLES: dict[str, Table] = {
+    "scenes": (SCENES, lambda path: scores(_json(path))),
+    "explain": (EXPLAIN, lambda path: looking(_json(path))),
 }
 SPEED_TABLES: dict[str, Table] = {
     "maps": (GATES, lambda path: tables.all_maps(read(path))),
@@ -102,3 +174,4 @@ def _json(path: Path) -> Any:
 if __name__ == "__main__":
     README.write_text(filled(README.read_text()))
     SPEED.write_text(filled(SPEED.read_text(), SPEED_TABLES))
+    LOOKING.write_text(filled(LOOKING.read_text(), LOOKING_TABLES))

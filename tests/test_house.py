@@ -14,7 +14,7 @@ import whatwhere
 SOURCE = Path(whatwhere.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
-# Each storey and those below (or beside) it that it may import; `errors`, `files`, `modes` and `moments` are open to all.
+# Each storey and those below (or beside) it that it may import; what lies at the bottom is open to all.
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
