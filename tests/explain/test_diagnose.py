@@ -99,7 +99,8 @@ def test_an_identity_start_has_a_strength_and_no_effect():
 def test_another_librarys_module_has_a_gain_alone():
     (entry,) = diagnosed(one_site(lambda channels: nn.Softshrink(1e9)), torch.randn(2, 3, 4, 6))
     assert entry["gain"] == 0
-    known = ["site", "gate", "channels", "size", "images", "flipped", "moved", "gain", "advice"]
+    known = ["site", "gate", "channels", "size", "images", "probed", "flipped", "moved", "gain", "advice"]
+    assert (entry["images"], entry["probed"]) == (2, 2)
     assert [key for key, value in entry.items() if value is not None] == known
 
 
@@ -108,7 +109,15 @@ def test_a_gate_that_did_not_run_has_its_name_alone():
     with ww.disabled(model):
         found = diagnosed(model, torch.randn(2, 3, 32, 32))
     assert len(found) == 3
-    assert all(entry["gain"] is None and entry["channels"] is None for entry in found)
+    for entry in found:
+        assert [key for key, value in entry.items() if value is not None] == [
+            "site",
+            "gate",
+            "images",
+            "probed",
+            "advice",
+        ]
+        assert (entry["images"], entry["probed"], entry["advice"]) == (0, 0, [])
 
 
 def test_one_image_says_nothing_about_the_spread_over_images():
@@ -162,49 +171,99 @@ def test_only_so_many_images_are_looked_at_without_a_gate():
     assert len(calls) == 4
 
 
-def test_a_gate_that_ends_a_residual_block_is_switched_off_alone():
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gate, self.out = ww.SE(8), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+class Block(nn.Module):
+    """A gate that ends a residual block, called in one of the ways there are."""
 
-        def forward(self, x):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.gate, self.out, self.way = ww.SE(8), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), way
+
+    def forward(self, x):
+        if self.way == "by place":
+            return self.out(self.gate(x, x + 1, True))
+        if self.way == "by name":
             return self.out(self.gate(x, residual=x + 1, relu=True))
+        return self.out(self.gate(x, x + 1, relu=True))
 
-    model, x = Block().eval(), torch.randn(2, 8, 3, 3)
-    (found,) = diagnose(model, [x])
+
+@pytest.mark.parametrize("way", ["by place", "by name", "by both"])
+def test_a_gate_that_ends_a_residual_block_is_switched_off_alone(way):
+    model, x = Block(way).eval(), torch.randn(2, 8, 3, 3)
+    (found,) = diagnose(model, x)
     with torch.no_grad():
         wanted = (model(x).softmax(1) - (2 * x + 1).relu().mean((2, 3)).softmax(1)).abs().sum(1).mean() / 2
     assert found.moved == pytest.approx(float(wanted), abs=1e-6)
+    assert found.gain is None
 
 
-USUAL = Diagnosis(
-    "layer1", "CBAM(64)", mean=0.4, sd=0.2, sd_images=0.1, saturated_low=0.1, saturated_high=0.0, dead=0.0
-)
+@pytest.mark.parametrize("compiled", ["whole", "in place", "a part"])
+def test_a_compiled_network_is_diagnosed_as_it_is(compiled):
+    model, images = resnet("bam").eval(), torch.randn(4, 3, 32, 32)
+    wanted = diagnose(model, images)
+    torch._dynamo.reset()
+    if compiled == "in place":
+        model.compile(backend="eager")
+    elif compiled == "a part":
+        model.layer2 = torch.compile(model.layer2, backend="eager")
+    found = diagnose(torch.compile(model, backend="eager") if compiled == "whole" else model, [images[:2], images[2:]])
+    for one, other in zip(found, wanted, strict=True):
+        assert (one.images, one.site, one.probed) == (4, other.site, 4)
+        assert one.sd_images == pytest.approx(other.sd_images, abs=1e-6)
+        assert one.moved == pytest.approx(other.moved, abs=1e-5)
+        assert one.gain == pytest.approx(other.gain, rel=1e-5)
+
+
+def test_a_batch_of_nothing_says_nothing():
+    for gate in ("bam", "cbam", "se"):
+        found = diagnose(resnet(gate).eval(), [torch.zeros(0, 3, 32, 32), torch.randn(2, 3, 32, 32)])
+        assert all((one.images, one.probed) == (2, 2) for one in found)
+
+
+def test_labels_of_another_number_are_refused():
+    with pytest.raises(AttachError) as error:
+        diagnose(resnet("bam"), [(torch.randn(2, 3, 32, 32), torch.zeros(3, dtype=torch.int64))])
+    assert str(error.value) == (
+        "diagnose(model, batches): each image has one label\n  got: 2 images and labels of shape (3,)"
+    )
+
+
+FIGURES = {"mean": 0.4, "sd": 0.2, "sd_images": 0.1, "saturated_low": 0.1, "saturated_high": 0.0, "dead": 0.0}
+USUAL = Diagnosis("layer1", "CBAM(64)", images=100, probed=64, **FIGURES)
 ADVICE = {
-    "nothing": ({}, ""),
-    "strength": ({"strength": -0.013}, "has hardly left the identity: strength -0.013"),
+    "nothing": ({}, ()),
+    "strength": ({"strength": -0.013}, ("has hardly left the identity: strength -0.013",)),
+    "the other way": (
+        {"strength": -1.19},
+        ("acts the other way round: strength -1.19, so it raises most what its sigmoid lets through least",),
+    ),
     "constant": (
         {"sd": 0.004, "sd_images": 0.003},
-        "nearly constant: 0.400, spread 0.004; could be folded into the layer before it",
+        ("nearly constant: 0.400, spread 0.004; could be folded into the layer before it",),
     ),
     "same": (
         {"sd_images": 0.0191},
-        "the same for every image: spread between images 0.019; could be fixed at its mean",
+        ("the same for every image: spread between images 0.019; could be fixed at its mean",),
     ),
     "saturated": (
         {"saturated_low": 0.85, "saturated_high": 0.1},
-        "saturated: 95% of its factor lies at the ends of its range",
+        ("saturated: 95% of its factor lies at the ends of its range",),
     ),
-    "dead": ({"dead": 0.25}, "25% of its channels are never raised, whatever the image"),
-    "idle": ({"flipped": 0.0, "moved": 0.002}, "switched off, it turns no prediction; could be taken out"),
-    "it matters": ({"flipped": 0.0, "moved": 0.02}, ""),
+    "dead": ({"dead": 0.25}, ("25% of its channels are never raised, whatever the image",)),
+    "idle": (
+        {"flipped": 0.0, "moved": 0.002},
+        ("switched off, it turns none of 64 predictions; could be taken out",),
+    ),
+    "few were probed": ({"flipped": 0.0, "moved": 0.002, "probed": 15}, ()),
+    "few images": ({"sd": 0.001, "sd_images": 0.0, "dead": 1.0, "saturated_low": 1.0, "images": 15}, ()),
+    "it matters": ({"flipped": 0.0, "moved": 0.02}, ()),
     "both": (
         {"dead": 0.5, "flipped": 0.0, "moved": 0.0},
-        "50% of its channels are never raised, whatever the image; "
-        "switched off, it turns no prediction; could be taken out",
+        (
+            "50% of its channels are never raised, whatever the image",
+            "switched off, it turns none of 64 predictions; could be taken out",
+        ),
     ),
-    "unknown": (dict.fromkeys(("mean", "sd", "sd_images", "saturated_low", "saturated_high", "dead")), ""),
+    "unknown": (dict.fromkeys(("mean", "sd", "sd_images", "saturated_low", "saturated_high", "dead")), ()),
 }
 
 

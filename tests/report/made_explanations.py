@@ -81,7 +81,7 @@ def diagnosis(place: int, name: str, channels: int, side: int) -> Diagnosis:
         flipped=0.01 * place,
         moved=0.02 * place,
         gain=0.33,
-        advice="" if place else "nearly constant, spread over images 0.004; could be folded into its neighbours",
+        advice=() if place else ("nearly constant, spread over images 0.004; could be folded into its neighbours",),
     )
 
 

@@ -45,6 +45,9 @@ def gates(place: int, seed: int) -> list[dict]:
             "saturated_low": 0.05 * stage,
             "saturated_high": 0.01,
             "gain": 0.5,
+            "flipped": 0.01 * stage + 0.001 * seed,
+            "moved": 0.05 * stage,
+            "advice": ["switched off, it turns none of 32 predictions; could be taken out"] if stage == 3 else [],
         }
         for stage in (1, 2, 3)
         for block in (0, 1)
@@ -74,12 +77,33 @@ def course(place: int, seed: int, epochs: int) -> list[dict]:
     return lines
 
 
+def history(place: int, seed: int, epochs: int) -> list[dict]:
+    """Lines of gates.jsonl: each gate moves less and less and comes to depend on the image."""
+    return [
+        {
+            "epoch": epoch,
+            "gates": [
+                {
+                    **{key: gate[key] for key in ("site", "strength", "mean", "sd")},
+                    "sd_images": gate["sd_images"] * epoch / epochs,
+                    "drift": None if epoch == 1 else gate["sd"] * (1 + seed) / epoch,
+                }
+                for gate in gates(place, seed)
+            ],
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
 def write_trial(folder: Path, spec, place: int) -> float:
     """One finished trial; returns its test accuracy in percent."""
     lines = course(place, spec.seed, spec.recipe.epochs)
     trial = folder / spec.name
     write(trial / "trial.json", {"format": 1, "name": spec.name, "hash": spec.hash, **spec.to_json()})
     (trial / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if place:
+        looks = history(place, spec.seed, spec.recipe.epochs)
+        (trial / "gates.jsonl").write_text("".join(json.dumps(look) + "\n" for look in looks))
     best = max(lines, key=lambda line: line["validation_accuracy"])
     accuracy = round(best["validation_accuracy"] - 0.01, 4)
     result = TrialResult(

@@ -1,5 +1,6 @@
 """The page in a real browser, from the disk: no errors, no network, and it does what its buttons say."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,31 @@ def test_pointing_reads_the_curves(visit):
     assert plot.get_attribute("aria-valuenow") == "1"
     page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 20)
     assert plot.get_attribute("aria-valuenow") == "12"
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_each_line_of_a_gate_ends_at_its_letter(visit, width):
+    page = visit(width=width)
+    figure = page.get_by_role("figure", name="gates of bam over epochs")
+    assert figure.locator("svg path").count() == 12
+    assert figure.locator("ol.key li").first.inner_text().split() == [
+        *("a", "layer1.0", "drift", "0.013,", "between", "images", "0.02"),
+    ]
+    outer = figure.bounding_box()
+    for plot in figure.locator(".plot").all():
+        assert plot.locator(".letter").all_inner_texts() == list("abcdef")
+        boxes = sorted((box.bounding_box() for box in plot.locator(".letter").all()), key=lambda box: box["y"])
+        assert all(one["y"] + one["height"] <= other["y"] + 0.5 for one, other in pairwise(boxes))
+        assert all(box["x"] + box["width"] < outer["x"] + outer["width"] for box in boxes)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_tick_stands_beside_its_rule(visit, width):
+    page = visit(width=width)
+    for chart in page.locator(".chart:visible").all():
+        rules = [rule.bounding_box() for rule in chart.locator(".rule.across").all()]
+        texts = [text.bounding_box() for text in chart.locator(".ys span").all()]
+        assert [text["y"] + text["height"] / 2 for text in texts] == pytest.approx([rule["y"] for rule in rules], abs=2)
 
 
 def test_costs_can_be_chosen_and_points_say_their_figures(visit):

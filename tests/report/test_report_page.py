@@ -9,7 +9,7 @@ import pytest
 from made_runs import comparison, gates, made_reproduction, made_run, write
 
 from whatwhere.report import report
-from whatwhere.report.gates import gate_tables
+from whatwhere.report.gates import gates as gates_of
 from whatwhere.report.page import page
 from whatwhere.report.paper import paper_table
 from whatwhere.report.reading import read
@@ -113,14 +113,15 @@ def test_a_row_without_ours_is_pending(tmp_path, ours):
 
 def test_gate_figures_are_means_over_the_seeds(tmp_path):
     made_run(tmp_path)
-    tables = gate_tables(read(tmp_path).runs[0])
-    assert [place for place, _ in tables] == [1, 2, 3]
-    table = tables[1][1]
+    found = gates_of(read(tmp_path).runs[0])
+    assert [one.arm for one in found] == [1, 2, 3]
+    table = found[1].table
     assert table.columns[3].head == "factor, 1 to 2"
     assert words(table)[2] == [
         *("layer2.0", "BAM(64)", "64 × 8 × 8", "1.02 to 1.90", "1.470", "0.160", "0.040", "0.140", "10 + 1", "0.500"),
-        "3",
+        *("0.021", "0.1", "3"),
     ]
+    assert [column.head for column in table.columns[-3:]] == ["flipped", "moved", "n"]
     bar = table.rows[2][3].bar
     assert (bar.low, bar.thick_low, bar.middle, bar.thick_high, bar.high) == (2, 31, 47, 63, 90)
 
@@ -131,7 +132,7 @@ def test_gates_without_figures_are_shown_as_such(tmp_path):
     for seed, found in enumerate(([bare, 3, {"gate": 1}], [], ["gate"])):
         path = tmp_path / asked.trial("se", seed).name / "result.json"
         rewrite(path, lambda result, found=found: result.update(gates=found, digest=None))
-    (_, table), *_ = gate_tables(read(tmp_path).runs[0])
+    table = gates_of(read(tmp_path).runs[0])[0].table
     assert words(table) == [["conv", "Eca()", *7 * ["–"], "0.900", "0.25", "1"]]
     assert table.rows[0][3].bar is None
     assert "Eca()" in page(read(tmp_path))

@@ -169,7 +169,7 @@ class Explain:
             known = "" if network.accuracy is None else f", {network.accuracy:.1%} of those with a known class right"
             print(f"{network.name}: {explanation.count} pictures{known}")
             for one in network.diagnoses:
-                if one.advice:
-                    print(f"  {one.site}: {one.advice}")
+                for remark in one.advice:
+                    print(f"  {one.site}: {remark}")
         for problem in explanation.problems:
             print(problem, file=sys.stderr)

@@ -6,6 +6,8 @@ from whatwhere.explain.diagnosis import Diagnosis
 
 __all__ = ["advice"]
 
+# With fewer images nothing is said that rests on images.
+_FEWEST = 16
 # A factor that varies by less changes a map by less than one part in fifty.
 _CONSTANT = 0.02
 _SATURATED, _DEAD = 0.9, 0.2
@@ -14,27 +16,34 @@ _UNMOVED = 0.01
 _BARELY = 0.02
 
 
-def advice(found: Diagnosis) -> str:
-    """What one who has to decide about the gate should know; "" where nothing is out of the ordinary.
+def advice(found: Diagnosis) -> tuple[str, ...]:
+    """What one who has to decide about the gate should know, remark by remark; nothing where all is ordinary.
 
-    Thresholds: a factor is called constant when its spread is below 0.02, the same for all images when its spread over
-    images is; saturated above 90 %; dead channels are told from 20 %; a gate does not matter when switching it off
-    moves the probabilities by less than 0.01 and turns no prediction.
+    Nothing but its strength is spoken of before a gate has seen 16 images. Thresholds: a factor is called constant when
+    its spread is below 0.02, the same for all images when its spread over images is; saturated above 90 %; dead
+    channels are told from 20 %; a gate does not matter when switching it off moves the probabilities by less than 0.01
+    and turns no prediction.
     """
-    return "; ".join(_said(found))
+    return *_of_strength(found.strength), *(_of_images(found) if found.images >= _FEWEST else ())
 
 
-def _said(found: Diagnosis) -> Iterator[str]:
-    if found.strength is not None and abs(found.strength) < _BARELY:
-        yield f"has hardly left the identity: strength {found.strength:.3g}"
+def _of_strength(strength: float | None) -> Iterator[str]:
+    if strength is not None and abs(strength) < _BARELY:
+        yield f"has hardly left the identity: strength {strength:.3g}"
+    elif strength is not None and strength < 0:
+        said = "so it raises most what its sigmoid lets through least"
+        yield f"acts the other way round: strength {strength:.3g}, {said}"
+
+
+def _of_images(found: Diagnosis) -> Iterator[str]:
     yield from _varies(found)
     ends = (found.saturated_low or 0.0) + (found.saturated_high or 0.0)
     if ends > _SATURATED:
         yield f"saturated: {ends:.0%} of its factor lies at the ends of its range"
     if found.dead is not None and found.dead >= _DEAD:
         yield f"{found.dead:.0%} of its channels are never raised, whatever the image"
-    if found.flipped == 0 and found.moved is not None and found.moved < _UNMOVED:
-        yield "switched off, it turns no prediction; could be taken out"
+    if found.probed >= _FEWEST and found.flipped == 0 and found.moved is not None and found.moved < _UNMOVED:
+        yield f"switched off, it turns none of {found.probed} predictions; could be taken out"
 
 
 def _varies(found: Diagnosis) -> Iterator[str]:

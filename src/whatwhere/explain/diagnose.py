@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,20 +20,30 @@ __all__ = ["Probe", "diagnose", "diagnoses"]
 
 @dataclass
 class _Effect:
-    """Sums over the images of a probe, for one site."""
+    """Sums over the images of a probe that came to one site."""
 
     images: int = 0
     flipped: float = 0.0
     moved: float = 0.0
     before: float = 0.0
-    after: float = 0.0
+    after: float | None = 0.0  # None once the gate took a residual or a ReLU along, whose size is not its own
+
+    def weigh(self, gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """A forward hook."""
+        x, residual, relu = _given(*args, **kwargs)
+        self.images += len(x)
+        self.before += float(x.float().square().sum())
+        if residual is not None or relu:
+            self.after = None
+        elif self.after is not None:
+            self.after += float(output.float().square().sum())
 
 
 class Probe:
     """What each gate changes: its output beside its input, and the network's answer with that gate alone switched off.
 
     Args:
-        model: a classifier with gates, in eval mode.
+        model: a classifier with gates, in eval mode. What is compiled of it runs in eager mode.
 
     Cost: a forward, and one more for each gate, of every image.
     """
@@ -44,25 +53,31 @@ class Probe:
         self._gates = gates_of(model, None, f"diagnose({type(model).__name__})")
         self._effects = {name: _Effect() for name in self._gates}
 
-    @torch.no_grad()
     def add(self, images: Tensor) -> None:
         """Look at a batch (B, C, H, W), normalised."""
-        whole = _probabilities(self._look(images))
-        for name, gate in self._gates.items():
-            handle = gate.register_forward_hook(_pass_through, with_kwargs=True)
-            try:
-                without = _probabilities(self._model(images))
-            finally:
-                handle.remove()
-            effect = self._effects[name]
-            effect.images += len(images)
-            effect.flipped += float((whole.argmax(1) != without.argmax(1)).sum())
-            effect.moved += float((whole - without).abs().sum() / 2)
+        if not len(images):
+            return
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+            before = {name: effect.images for name, effect in self._effects.items()}
+            whole = _probabilities(self._look(images))
+            for name, gate in self._gates.items():
+                if self._effects[name].images > before[name]:
+                    self._switch_off(gate, self._effects[name], images, whole)
+
+    def _switch_off(self, gate: nn.Module, effect: _Effect, images: Tensor, whole: Tensor) -> None:
+        handle = gate.register_forward_hook(_pass_through, with_kwargs=True)
+        try:
+            without = _probabilities(self._model(images))
+        finally:
+            handle.remove()
+        effect.flipped += float((whole.argmax(1) != without.argmax(1)).sum())
+        effect.moved += float((whole - without).abs().sum() / 2)
 
     def _look(self, images: Tensor) -> Any:
         """The network's answer; on the way, the sizes of what each gate reads and gives."""
         handles = [
-            gate.register_forward_hook(partial(_weigh, self._effects[name])) for name, gate in self._gates.items()
+            gate.register_forward_hook(self._effects[name].weigh, with_kwargs=True)
+            for name, gate in self._gates.items()
         ]
         try:
             return self._model(images)
@@ -71,23 +86,25 @@ class Probe:
                 handle.remove()
 
     def figures(self, site: str) -> dict[str, float | None]:
-        """``flipped``, ``moved`` and ``gain`` of one gate."""
+        """``probed``, ``flipped``, ``moved`` and ``gain`` of one gate; nothing of one that did not run."""
         found = self._effects[site]
         if not found.images:
             return {}
-        gain = (found.after / found.before) ** 0.5 if found.before else math.nan
+        gain = None if found.after is None or not found.before else (found.after / found.before) ** 0.5
         figures = {"flipped": found.flipped / found.images, "moved": found.moved / found.images, "gain": gain}
-        return {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+        finite = {name: one if one is None or math.isfinite(one) else None for name, one in figures.items()}
+        return {"probed": found.images, **finite}
 
 
 def diagnose(
-    model: nn.Module, batches: Iterable[Tensor | tuple[Tensor, Tensor]], *, probe: int = 64
+    model: nn.Module, batches: Tensor | Iterable[Tensor | tuple[Tensor, Tensor]], *, probe: int = 64
 ) -> tuple[Diagnosis, ...]:
     """What each gate of a classifier does over many images, with advice in plain words; the network stays as it was.
 
     Args:
         model: a network with gates that gives logits (B, K). It is looked at in eval mode.
-        batches: normalised images (B, C, H, W), or pairs of these and their labels int64 (B,), on the model's device.
+        batches: normalised images (B, C, H, W), or pairs of these and their labels int64 (B,), on the model's device;
+            or one batch of images.
         probe: of how many images each gate is switched off in turn; 0 leaves ``flipped``, ``moved`` and ``gain`` out.
 
     Returns:
@@ -97,13 +114,19 @@ def diagnose(
     Cost: a forward of every image, and ``probe`` more for each gate. Memory does not grow with the images.
 
     Raises:
-        AttachError: the network carries no gates, or gives no logits.
+        AttachError: the network carries no gates, or gives no logits; or there are not as many labels as images.
     """
     records = Record(model)
     effects, left = Probe(model), probe
     with evaluating(model), torch.no_grad():
-        for batch in batches:
-            images, records.labels = (batch, None) if isinstance(batch, Tensor) else batch
+        for batch in [batches] if isinstance(batches, Tensor) else batches:
+            images, labels = (batch, None) if isinstance(batch, Tensor) else batch
+            if labels is not None and labels.shape != images.shape[:1]:
+                raise AttachError(
+                    "diagnose(model, batches): each image has one label",
+                    got=f"{len(images)} images and labels of shape {tuple(labels.shape)}",
+                )
+            records.labels = labels
             with records.watch():
                 model(images)
             if left > 0:
@@ -123,15 +146,14 @@ def diagnoses(records: Record, effects: Probe | None = None) -> tuple[Diagnosis,
     return tuple(found)
 
 
+def _given(x: Tensor, residual: Tensor | None = None, relu: bool = False) -> tuple[Tensor, Tensor | None, bool]:
+    """What a gate was called with; those of other libraries take the map alone."""
+    return x, residual, relu
+
+
 def _pass_through(gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     """The gate's output without the gate; what it took along of a residual block stays."""
-    x, residual, relu = (*args, kwargs.get("residual"), kwargs.get("relu", False))[:3]
-    return finish_block(x, residual, relu)
-
-
-def _weigh(effect: _Effect, gate: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-    effect.before += float(inputs[0].float().square().sum())
-    effect.after += float(output.float().square().sum())
+    return finish_block(*_given(*args, **kwargs))
 
 
 def _probabilities(logits: Any) -> Tensor:

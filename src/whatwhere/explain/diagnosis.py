@@ -26,10 +26,12 @@ class Diagnosis:
         entropy: of the position map, as a share of that of an even map: 1 weighs all positions alike.
         dead: share of the channels that no image raises out of the lowest twentieth.
         classes: share of the channels' variance over images that lies between classes: 0 where all classes agree.
+        probed: how many images the following three are of.
         flipped: share of the images whose predicted class changes with this gate alone switched off.
         moved: how far the probabilities then move, mean total variation, 0 to 1.
-        gain: the gate's output over its input, both as root mean square, strength included.
-        advice: in plain words; "" where there is nothing to say.
+        gain: the gate's output over its input, both as root mean square, strength included; None of a gate that takes
+            the rest of a residual block along.
+        advice: remarks in plain words; none where there is nothing to say.
     """
 
     site: str
@@ -49,10 +51,11 @@ class Diagnosis:
     entropy: float | None = None
     dead: float | None = None
     classes: float | None = None
+    probed: int = 0
     flipped: float | None = None
     moved: float | None = None
     gain: float | None = None
-    advice: str = ""
+    advice: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as JSON gives them back."""

@@ -12,8 +12,8 @@ from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import AttachError, closest
 from whatwhere.explain.acting import acting
 from whatwhere.explain.tally import Tally, span
-from whatwhere.gates import Gate, Maps
-from whatwhere.gates.gate import Factors
+from whatwhere.gates import Gate
+from whatwhere.gates.gate import Factors, Observer
 from whatwhere.ops import factor
 
 __all__ = ["Record", "SiteRecord", "WithMaps", "gates_of", "record"]
@@ -32,7 +32,8 @@ class SiteRecord:
             None for a gate without one, and for gates of other libraries; likewise ``spatial``.
         spatial: (B, 1, *S), the spatial map.
         shape: of the map that it read.
-        before, after: that map and the gate's output, copied; only if ``record`` was asked for maps.
+        before, after: that map and the gate's output, copied; only if ``record`` was asked for feature maps.
+        settled_later: whether a hook outside the program settles what a compiled forward left.
     """
 
     def __init__(self, name: str, gate: nn.Module) -> None:
@@ -47,6 +48,8 @@ class SiteRecord:
         self._how = ""
         self._means: tuple[Tensor | None, Tensor | None] = None, None  # of the last factor, by channel and by position
         self._waiting: tuple[Factors, tuple[int, ...]] | None = None
+        self.settled_later = False
+        self._others = 0  # images that a gate of another library saw
         self._tally = Tally(span(gate))
 
     def __call__(self, gate: Gate, x: Tensor, factors: Factors) -> None:
@@ -54,31 +57,34 @@ class SiteRecord:
         channel, spatial, how = factors
         kept = Factors(_detached(channel), _detached(spatial), how)
         self._waiting = kept, tuple(x.shape)
-        if not torch.compiler.is_compiling():  # within a compiled program, what is kept leaves it as an output
+        # In a compiled module that is known, the small maps leave the program as outputs, and its hook settles.
+        if not (self.settled_later and torch.compiler.is_compiling()):
             self.settle()
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def settle(self) -> None:
         """Take in what a forward left."""
         if self._waiting is None:
             return
         (self.channel, self.spatial, self._how), self.shape = self._waiting
         self._waiting = None
+        self.calls += 1
+        if not self.shape[0]:
+            self._means = None, None
+            return
         with torch.no_grad():
             found = acting(Factors(self.channel, self.spatial, self._how))
             self._tally.add(found, self.labels)
             self._means = self._blend(found.channels), self._blend(found.positions)
-        self.calls += 1
 
     def watch_other(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """The forward hook for a gate of another library, which shows what it does in its output alone."""
-        x: Tensor = inputs[0].detach().float()
         with torch.no_grad():
-            y = output.detach().float()
-            dims = tuple(range(2, x.ndim))
-            self._means = _ratio(y, x, dims), _ratio(y, x, (1,)).flatten(1)
-        self.shape, self.calls = tuple(x.shape), self.calls + 1
+            x, y = inputs[0].detach().float(), output.detach().float()
+            self._means = _ratio(y, x, tuple(range(2, x.ndim))), _ratio(y, x, (1,)).flatten(1)
+        self.shape, self.calls, self._others = tuple(x.shape), self.calls + 1, self._others + len(x)
 
-    def keep_maps(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def keep_feature_maps(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """The forward hook that copies the map and the output."""
         self.before, self.after = inputs[0].detach().clone(), output.detach().clone()
 
@@ -123,7 +129,8 @@ class SiteRecord:
     def figures(self) -> Mapping[str, Any]:
         """Statistics over all images so far, as ``Diagnosis`` names and describes them; strength left out."""
         self.settle()
-        return self._tally.figures()
+        found = self._tally.figures()
+        return {**found, "images": found["images"] + self._others}
 
     def _blend(self, mean: Tensor | None) -> Tensor | None:
         strength = getattr(self._module, "strength", None)
@@ -132,29 +139,19 @@ class SiteRecord:
     def __repr__(self) -> str:
         return f"<record of {self.gate} at {self.name!r}, {self.calls} call{'s' * (self.calls != 1)}>"
 
-    def __deepcopy__(self, memo: Any) -> None:
-        """A copy of a watched network is not watched."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _nobody, ()
-
-
-def _nobody() -> None:
-    """What a pickled network has in the place of its observers."""
-
 
 class Record(Mapping[str, SiteRecord]):
     """The records of a network's gates by site, in the network's order; ``print(record)`` is a table.
 
     Args:
-        model, sites, maps: as in ``record``, whose block this is without.
+        model, sites, feature_maps: as in ``record``, whose block this is without.
 
     Attributes:
         labels: int64 (B,), the classes of the images about to be seen, for what is said of classes; None if unknown.
     """
 
-    def __init__(self, model: nn.Module, sites: Iterable[str] | None = None, maps: bool = False) -> None:
-        self._model, self._maps = model, maps
+    def __init__(self, model: nn.Module, sites: str | Iterable[str] | None = None, feature_maps: bool = False) -> None:
+        self._model, self._feature_maps = model, feature_maps
         self._gates = gates_of(model, sites, f"record({type(_bare(model)).__name__})")
         self._sites = {name: SiteRecord(name, gate) for name, gate in self._gates.items()}
 
@@ -162,17 +159,20 @@ class Record(Mapping[str, SiteRecord]):
     def watch(self) -> Iterator[None]:
         """Look at the forwards of this block, and add them to those looked at before."""
         with ExitStack() as stack:
+            compiled = [module for module in self._model.modules() if hasattr(module, "_orig_mod")]
+            for module in compiled:
+                stack.callback(module.register_forward_hook(self._settle).remove)
+            for module in self._model.modules():
+                stack.enter_context(_uncompiled(module))
             for name, gate in self._gates.items():
                 site = self._sites[name]
+                site.settled_later = bool(compiled)
                 if isinstance(gate, Gate):
-                    stack.callback(setattr, gate, "observer", gate.observer)
-                    gate.observer = site
+                    stack.enter_context(_observed(gate, site))
                 else:
                     stack.callback(gate.register_forward_hook(site.watch_other).remove)
-                if self._maps:
-                    stack.callback(gate.register_forward_hook(site.keep_maps).remove)
-            if _bare(self._model) is not self._model:
-                stack.callback(self._model.register_forward_hook(self._settle).remove)
+                if self._feature_maps:
+                    stack.callback(gate.register_forward_hook(site.keep_feature_maps).remove)
             yield
 
     def _settle(self, *_: Any) -> None:
@@ -212,7 +212,9 @@ class Record(Mapping[str, SiteRecord]):
 
 
 @contextmanager
-def record(model: nn.Module, *, sites: Iterable[str] | None = None, maps: bool = False) -> Iterator[Record]:
+def record(
+    model: nn.Module, *, sites: str | Iterable[str] | None = None, feature_maps: bool = False
+) -> Iterator[Record]:
     """Watch the gates of a network for the length of the block.
 
         with ww.record(model) as records:
@@ -221,43 +223,54 @@ def record(model: nn.Module, *, sites: Iterable[str] | None = None, maps: bool =
 
     Every forward replaces the tensors of the one before and adds to the sums, so a whole ``DataLoader`` may go through
     in constant memory. The network computes what it computes without, in its own mode, with its gradients; afterwards
-    nothing is left in it, whatever happened in the block. A compiled network may be given: it is compiled once more
-    with the small maps as outputs (gates of other libraries and ``maps`` are seen in eager mode only).
+    nothing is left in it, whatever happened in the block. Blocks may lie in one another; each sees all forwards in it.
+
+    What ``torch.compile`` gave may be watched: it is compiled once more, with the small maps as outputs; what was
+    compiled in place, by ``model.compile()``, runs in eager mode meanwhile. A compiled function that calls the network
+    breaks its graph at every gate, and with ``fullgraph=True`` raises. Gates of other libraries and ``feature_maps``
+    are seen in eager mode only.
 
     Gates that ``attach_`` put in go by their site's name, others by their own. A gate that runs several times in a
-    forward shows the last call.
+    forward shows its last call, and counts the images of all.
 
     Args:
         model: a network with gates.
-        sites: which to watch; None for all.
-        maps: also keep copies of what each gate read and gave.
+        sites: which to watch, one or several; None for all.
+        feature_maps: also keep copies of the map that each gate read, and of what it gave.
 
-    Cost: a few operations on B (C + H W) numbers a gate; for a BAM with both branches, one pass over B C H W. With
-    ``maps`` two copies of each map.
+    Cost: a few operations on B (C + H W) numbers a gate; for a BAM with both branches, a few passes over B C H W.
 
     Raises:
         AttachError: there are no gates, or a site does not exist.
     """
-    records = Record(model, sites, maps)
+    records = Record(model, sites, feature_maps)
     with records.watch():
         yield records
 
 
 class WithMaps(nn.Module):
-    """A network that also returns its gates' maps: ``(output, {site: Maps})``, for programs that leave Python.
+    """A network that also returns its gates' maps, for programs that leave Python.
 
-    The maps are outputs like any other, so ``torch.compile(..., fullgraph=True)`` and ``torch.export.export`` keep
-    them; gradients flow through them. The network is shared, not copied.
+    The output is ``(what the network gives, {site: {"channel": ..., "spatial": ..., "factor": ...}})``, the maps as in
+    ``Maps``; a gate that is switched off is missing. They are outputs like any other, so ``torch.compile(...,
+    fullgraph=True)`` and ``torch.export.export`` keep them, and gradients flow through them. The network is shared, not
+    copied.
 
     Args:
-        model: a network with gates of this package.
-        sites: which to return; None for all.
+        model: a network with gates of this package. Its input is one tensor or several.
+        sites: which to return, one or several; None for all.
 
     Raises:
         AttachError: there are no such gates, or a site does not exist.
+    Example:
+        >>> host = nn.Sequential(nn.Conv2d(3, 16, 3), BAM(16))
+        >>> sizes = ({0: torch.export.Dim("batch", min=1)},)  # inputs are positional, hence the tuple of a tuple
+        >>> program = torch.export.export(WithMaps(host.eval()), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=(sizes,))
+        >>> program.module()(torch.zeros(5, 3, 8, 8))[1]["1"]["spatial"].shape
+        torch.Size([5, 1, 6, 6])
     """
 
-    def __init__(self, model: nn.Module, sites: Iterable[str] | None = None) -> None:
+    def __init__(self, model: nn.Module, sites: str | Iterable[str] | None = None) -> None:
         super().__init__()
         self.model = model
         call = f"WithMaps({type(model).__name__})"
@@ -266,17 +279,17 @@ class WithMaps(nn.Module):
         if not self._sites:
             raise AttachError(f"{call}: gates of other libraries show no maps", fix="record(model) shows their effect")
 
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Maps]]:
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, dict[str, Tensor | None]]]:
         gates = gates_of(self.model, self._sites, "")
-        before = {name: gate.observer for name, gate in gates.items()}
-        sinks = {name: _Sink() for name in gates}
+        before: dict[str, Any] = {name: gate.observers for name, gate in gates.items()}
+        sinks: dict[str, Any] = {name: _Sink() for name in gates}
         for name, gate in gates.items():
-            gate.observer = sinks[name]  # type: ignore[assignment]
+            gate.observers = *before[name], sinks[name]  # type: ignore[assignment]
         try:
             output = self.model(*args, **kwargs)
         finally:
             for name, gate in gates.items():
-                gate.observer = before[name]
+                gate.observers = before[name]
         return output, {name: sink.maps for name, sink in sinks.items() if sink.maps is not None}
 
 
@@ -284,30 +297,57 @@ class _Sink:
     """An observer that holds one gate's maps for the length of a forward."""
 
     def __init__(self) -> None:
-        self.maps: Maps | None = None
+        self.maps: dict[str, Tensor | None] | None = None
 
     def __call__(self, gate: Gate, x: Tensor, factors: Factors) -> None:
-        self.maps = Maps(factors.channel, factors.spatial, factor(*factors))
+        self.maps = {"channel": factors.channel, "spatial": factors.spatial, "factor": factor(*factors)}
 
 
-def gates_of(model: nn.Module, sites: Iterable[str] | None, call: str) -> dict[str, nn.Module]:
+@contextmanager
+def _observed(gate: Gate, observer: Observer) -> Iterator[None]:
+    """The observer beside those that there are; others may come and go meanwhile."""
+    gate.observers = (*gate.observers, observer)
+    try:
+        yield
+    finally:
+        left = tuple(one for one in gate.observers if one is not observer)
+        del gate.observers  # back to the class's own
+        if left:
+            gate.observers = left
+
+
+@contextmanager
+def _uncompiled(module: nn.Module) -> Iterator[None]:
+    """A module that was compiled in place, in eager mode: nothing outside its program could settle."""
+    compiled = module._compiled_call_impl
+    if compiled is None:
+        yield
+        return
+    module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        module._compiled_call_impl = compiled
+
+
+def gates_of(model: nn.Module, sites: str | Iterable[str] | None, call: str) -> dict[str, nn.Module]:
     """The gates of a network by name, attached ones by their site's; all, or those asked for, in the network's order.
 
     Raises:
         AttachError: there are none, or one does not exist; in the name of ``call``.
     """
-    model = _bare(model)
     found = {name: gated.gate for name, gated in gated_modules(model).items()}
     inside = {id(part) for gate in found.values() for part in gate.modules()}
     for name, module in model.named_modules():
         if isinstance(module, Gate) and id(module) not in inside:
             found[name or type(module).__name__.lower()] = module
             inside |= {id(part) for part in module.modules()}
+    found = {".".join(part for part in name.split(".") if part != "_orig_mod"): gate for name, gate in found.items()}
     if not found:
         raise AttachError(f"{call}: the network carries no gates", fix="attach_(model, 'bam') puts some in")
     if sites is None:
         return found
-    wanted = list(sites)
+    wanted = [sites] if isinstance(sites, str) else list(sites)
     for name in wanted:
         if name not in found:
             raise _unknown(call, name, found)

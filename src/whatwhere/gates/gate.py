@@ -68,7 +68,8 @@ class Gate(nn.Module):
     spatial_dims: int
     preset: str
     strength: nn.Parameter | None
-    observer: Observer | None
+    # Told in every forward; whoever puts one in takes it out again. A copy of a gate, and a pickled one, has none.
+    observers: tuple[Observer, ...] = ()
 
     def __init__(self, channels: int, preset: str, options: Mapping[str, Any]) -> None:
         super().__init__()
@@ -76,7 +77,6 @@ class Gate(nn.Module):
         for name, value in options.items():
             setattr(self, name, value)
         self.register_parameter("strength", None)
-        self.observer = None
 
     @abstractmethod
     def _factors(self, reading: Reading) -> Factors:
@@ -90,9 +90,12 @@ class Gate(nn.Module):
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         reading = self._read(x)
         factors = self._factors(reading)
-        if self.observer is not None:
-            self.observer(self, x, factors)
+        for observer in self.observers:
+            observer(self, x, factors)
         return reading.apply(*factors, self.strength, residual, relu)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "observers"}
 
     def _read(self, x: Tensor) -> Reading:
         dtype = next(self.parameters()).dtype

@@ -1,9 +1,10 @@
 """Learning curves: one line a seed, the mean over the seeds, and a band of one standard deviation around it."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from whatwhere.report.lines import HEIGHT, Points, mean_line, svg_path
 from whatwhere.report.runs import Run
 from whatwhere.report.scales import Axis, axis
 from whatwhere.report.trials import METRICS
@@ -16,12 +17,8 @@ _NAMES = {
     "train_accuracy": ("training accuracy, %", 100.0),
     "train_loss": ("training loss", 1.0),
 }
-# The drawing's height in its own units; its width is one unit an epoch.
-_HEIGHT = 1000
 # A diverged loss must not flatten all others: the axis ends at so many times the value that 98 in 100 stay below.
 _CUT = 1.5
-
-Points = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -85,29 +82,23 @@ def _curves(run: Run, key: str) -> Curves | None:
     first, last = min(epochs), max(epochs)
     values = {}
     for place, seeds in found.items():
-        mean = _mean([points for _, points in seeds])
-        values[place] = [_rounded(mean.get(epoch)) for epoch in range(first, last + 1)]
-    return Curves(key, title, x, y, x.high - x.low, _HEIGHT, lines, values, first, max(seen) > max(shown))
+        middle = mean_line([points for _, points in seeds])
+        values[place] = [_rounded(middle.get(epoch)) for epoch in range(first, last + 1)]
+    return Curves(key, title, x, y, x.high - x.low, HEIGHT, lines, values, first, max(seen) > max(shown))
 
 
 def _line(arm: int, seeds: Sequence[tuple[int, Points]], x: Axis, y: Axis) -> Line:
     all_points = [points for _, points in seeds]
-    mean = _mean(all_points)
-    spread = {epoch: _sd([points[epoch] for points in all_points if epoch in points]) for epoch in mean}
-    wide = [epoch for epoch in mean if spread[epoch] is not None]
+    middle = mean_line(all_points)
+    spread = {epoch: _sd([points[epoch] for points in all_points if epoch in points]) for epoch in middle}
+    wide = [epoch for epoch in middle if spread[epoch] is not None]
     band = ""
     if wide:
-        upper = [(epoch, mean[epoch] + (spread[epoch] or 0)) for epoch in wide]
-        lower = [(epoch, mean[epoch] - (spread[epoch] or 0)) for epoch in wide]
-        band = _path([*upper, *reversed(lower)], x, y, gaps=False) + "z"
-    drawn = tuple((seed, _path(points.items(), x, y)) for seed, points in seeds) if len(seeds) > 1 else ()
-    return Line(arm, drawn, _path(mean.items(), x, y), band)
-
-
-def _mean(seeds: Sequence[Points]) -> dict[int, float]:
-    epochs = sorted({epoch for points in seeds for epoch in points})
-    at = {epoch: [points[epoch] for points in seeds if epoch in points] for epoch in epochs}
-    return {epoch: math.fsum(values) / len(values) for epoch, values in at.items()}
+        upper = [(epoch, middle[epoch] + (spread[epoch] or 0)) for epoch in wide]
+        lower = [(epoch, middle[epoch] - (spread[epoch] or 0)) for epoch in wide]
+        band = svg_path([*upper, *reversed(lower)], x, y, gaps=False) + "z"
+    drawn = tuple((seed, svg_path(points.items(), x, y)) for seed, points in seeds) if len(seeds) > 1 else ()
+    return Line(arm, drawn, svg_path(middle.items(), x, y), band)
 
 
 def _sd(values: Sequence[float]) -> float | None:
@@ -115,21 +106,6 @@ def _sd(values: Sequence[float]) -> float | None:
         return None
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def _path(points: Iterable[tuple[int, float]], x: Axis, y: Axis, gaps: bool = True) -> str:
-    """Whole units and steps from point to point, which are short to write; an epoch that is missing is a gap."""
-    words: list[str] = []
-    before: tuple[int, int] | None = None
-    for epoch, value in points:
-        # far outside it makes no difference where, and SVG's numbers end somewhere
-        height = round(_HEIGHT - _HEIGHT * min(max(y.share(value), -1e4), 1e4) / 100)
-        if before is None or (gaps and epoch != before[0] + 1):
-            words.append(f"M{epoch - x.low:g} {height}h0")
-        else:
-            words.append(f"l{epoch - before[0]} {height - before[1]}".replace(" -", "-"))
-        before = epoch, height
-    return "".join(words)
 
 
 def _rounded(value: float | None) -> float | None:

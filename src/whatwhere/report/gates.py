@@ -1,15 +1,18 @@
-"""What the gates did, site by site, as the mean over an arm's seeds."""
+"""What the gates did, site by site: means over an arm's seeds, what is to be said of them, and their course."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from whatwhere.report.arms import number
+from whatwhere.report.gate_curves import GateCurves, gate_curves
+from whatwhere.report.remarks import remarks
 from whatwhere.report.runs import Run
 from whatwhere.report.tables import Bar, Cell, Column, Table
 from whatwhere.report.words import ABSENT, fixed, short
 
-__all__ = ["gate_tables"]
+__all__ = ["Gates", "gates"]
 
 _FIGURES = (
     "low",
@@ -22,17 +25,44 @@ _FIGURES = (
     "saturated_high",
     "gain",
     "strength",
+    "flipped",
+    "moved",
 )
+# Columns that are there where any seed has a figure for them.
+_SOMETIMES = {
+    "strength": "how far the factor acts",
+    "flipped": "share of the images whose predicted class changes with this gate alone switched off",
+    "moved": "how far the probabilities then move: mean total variation, 0 to 1",
+}
 
 
-def gate_tables(run: Run) -> list[tuple[int, Table]]:
-    """A table for each arm whose results say what its gates did, with the arm's place."""
-    tables = []
+@dataclass(frozen=True)
+class Gates:
+    """One arm's gates.
+
+    Args:
+        arm: its place.
+        table: of the trained gates; None before the first seed is finished.
+        remarks: what is out of the ordinary, in how many of the seeds.
+        curves: what they did while they were trained; None where no trial kept it.
+    """
+
+    arm: int
+    table: Table | None
+    remarks: tuple[str, ...]
+    curves: GateCurves | None
+
+
+def gates(run: Run) -> list[Gates]:
+    """Those of each arm whose trials say what its gates did."""
+    found = []
     for place, arm in enumerate(run.arms):
-        found = [trial.gates for trial in run.trials if trial.arm == arm.name and trial.gates]
-        if found:
-            tables.append((place, _table(arm.name, found)))
-    return tables
+        trials = [trial for trial in run.trials if trial.arm == arm.name]
+        seeds = [trial.gates for trial in trials if trial.gates]
+        drawn = gate_curves([trial.history for trial in trials if trial.history])
+        if seeds or drawn:
+            found.append(Gates(place, _table(arm.name, seeds) if seeds else None, remarks(seeds), drawn))
+    return found
 
 
 def _table(arm: str, found: Sequence[Sequence[Mapping[str, Any]]]) -> Table:
@@ -42,6 +72,7 @@ def _table(arm: str, found: Sequence[Sequence[Mapping[str, Any]]]) -> Table:
     lows = [entry["low"] for entry in entries if entry["low"] is not None]
     highs = [entry["high"] for entry in entries if entry["high"] is not None]
     low, high = (math.floor(min(lows)), math.ceil(max(highs))) if lows and highs else (0, 1)
+    more = [key for key in _SOMETIMES if any(entry[key] is not None for entry in entries)]
     columns = [
         Column("site", numeric=False),
         Column("gate", numeric=False),
@@ -53,14 +84,10 @@ def _table(arm: str, found: Sequence[Sequence[Mapping[str, Any]]]) -> Table:
         Column("within", help="spread over channels and positions of one image"),
         Column("saturated %", help="share of the factor in the lowest and highest twentieth of the gate's range"),
         Column("gain", help="size of the gate's output over its input's (root mean squares), strength included"),
-        *(
-            [Column("strength", help="how far the factor acts")]
-            if any(e["strength"] is not None for e in entries)
-            else []
-        ),
+        *(Column(key, help=_SOMETIMES[key]) for key in more),
         Column("n", help="seeds"),
     ]
-    return Table(f"gates of {arm}", columns, [_row(entry, low, max(high, low + 1), len(columns)) for entry in entries])
+    return Table(f"gates of {arm}", columns, [_row(entry, low, max(high, low + 1), more) for entry in entries])
 
 
 def _site(gates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -87,10 +114,10 @@ def _map(gate: Mapping[str, Any]) -> str:
     return " × ".join(str(word) for word in words) if gate.get("channels") else ABSENT
 
 
-def _row(entry: Mapping[str, Any], low: float, high: float, columns: int) -> list[Cell]:
+def _row(entry: Mapping[str, Any], low: float, high: float, more: Sequence[str]) -> list[Cell]:
     ends = [entry["saturated_low"], entry["saturated_high"]]
     saturated = None if None in ends else 100 * sum(ends)
-    cells = [
+    return [
         Cell(str(entry["site"])),
         Cell(str(entry["gate"])),
         Cell(entry["map"]),
@@ -98,10 +125,9 @@ def _row(entry: Mapping[str, Any], low: float, high: float, columns: int) -> lis
         *(Cell(fixed(entry[key], 3), entry[key]) for key in ("mean", "sd", "sd_images", "sd_within")),
         Cell(ABSENT if saturated is None else f"{100 * ends[0]:.0f} + {100 * ends[1]:.0f}", saturated),
         Cell(fixed(entry["gain"], 3), entry["gain"]),
-        Cell(short(entry["strength"]), entry["strength"]),
+        *(Cell(short(entry[key]), entry[key]) for key in more),
         Cell(str(entry["n"]), entry["n"]),
     ]
-    return cells if len(cells) == columns else [*cells[:-2], cells[-1]]
 
 
 def _range(entry: Mapping[str, Any]) -> str:

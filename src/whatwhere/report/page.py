@@ -7,7 +7,7 @@ from typing import Any
 from whatwhere.report.curves import Curves, curves
 from whatwhere.report.facts import Facts, caveats, environments, headline, recipe, setting, tiles
 from whatwhere.report.forest import Forest, forest
-from whatwhere.report.gates import gate_tables
+from whatwhere.report.gates import Gates, gates
 from whatwhere.report.paper import paper_table
 from whatwhere.report.reading import Contents
 from whatwhere.report.runs import Run
@@ -32,7 +32,7 @@ class _Section:
     forest: Forest | None
     scatters: list[Scatter]
     curves: list[Curves]
-    gates: list[tuple[int, Table]]
+    gates: list[Gates]
     trials: Table
     setting: Facts
     recipe: Facts
@@ -75,7 +75,7 @@ def _section(run: Run) -> _Section:
         forest=forest(run),
         scatters=scatters(run),
         curves=curves(run),
-        gates=gate_tables(run),
+        gates=gates(run),
         trials=trials_table(run),
         setting=setting(run),
         recipe=recipe(run),

@@ -8,7 +8,7 @@ from typing import Any
 from whatwhere.experiments.grid import Grid
 from whatwhere.report.arms import Arm, number
 from whatwhere.report.facts import Facts, caveats, environments, headline, recipe, setting
-from whatwhere.report.gates import gate_tables
+from whatwhere.report.gates import gates
 from whatwhere.report.paper import paper_rows, paper_table
 from whatwhere.report.reading import Contents
 from whatwhere.report.runs import Run
@@ -42,8 +42,9 @@ def as_markdown(contents: Contents) -> str:
 
 def _run(run: Run) -> list[str]:
     parts = [f"## {_plain(headline(run))}", _bullets(run.problems), _grid(results_table(run)), _bullets(caveats(run))]
-    for _, table in gate_tables(run):
-        parts += [f"### {_plain(table.caption)}", _grid(table)]
+    for found in gates(run):
+        if found.table:
+            parts += [f"### {_plain(found.table.caption)}", _grid(found.table), _bullets(found.remarks)]
     if run.trials:
         parts += ["### Trials", _grid(trials_table(run))]
     facts = [("Setting", setting(run)), ("Recipe", recipe(run)), *environments(run)]

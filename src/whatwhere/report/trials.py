@@ -2,20 +2,25 @@
 
 import json
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from whatwhere.errors import RunError
 from whatwhere.experiments import TrialResult, TrialSpec
 from whatwhere.experiments.claim import holder
+from whatwhere.experiments.gate_history import read_history
 from whatwhere.experiments.result import BrokenResult, read_result
 
-__all__ = ["METRICS", "Trial", "read_trial"]
+__all__ = ["MEASURES", "METRICS", "Trial", "read_trial"]
 
 # The keys of metrics.jsonl that are drawn.
 METRICS = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
+# Those of gates.jsonl.
+MEASURES = ("drift", "sd_images")
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Trial:
         spec: what was to be trained.
         state: "finished", "claimed", "not finished", "not started" or "broken".
         epochs: epoch to metric to value, of the epochs that are on the disk.
+        history: site to measure to epoch to value, of the epochs after which the gates were looked at.
         result: of a finished trial.
         gates: what ``diagnose`` found, of a finished trial.
         why: why the result cannot be believed, or who is running the trial.
@@ -37,6 +43,7 @@ class Trial:
     spec: TrialSpec
     state: str
     epochs: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    history: Mapping[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
     result: TrialResult | None = None
     gates: tuple[Mapping[str, Any], ...] = ()
     why: str = ""
@@ -49,16 +56,17 @@ def read_trial(arm: str, spec: TrialSpec, folder: Path) -> Trial:
     other = _other_trial(folder / "trial.json", spec)
     if other:
         remarks = (*remarks, other)
+    trial = partial(Trial, arm, spec, epochs=epochs, history=_history(folder, spec.recipe.epochs))
     try:
         result = read_result(folder / "result.json", spec)
     except (BrokenResult, OSError) as error:
-        return Trial(arm, spec, "broken", epochs, why=str(error), remarks=remarks)
+        return trial("broken", why=str(error), remarks=remarks)
     if result is not None:
         remarks = (*remarks, *_at_odds(result, epochs))
-        return Trial(arm, spec, "finished", epochs, result, _gates(result), remarks=remarks)
+        return trial("finished", result=result, gates=_sited(result.gates), remarks=remarks)
     if (folder / "claim.json").exists():
-        return Trial(arm, spec, "claimed", epochs, why=f"{holder(folder / 'claim.json')} has it", remarks=remarks)
-    return Trial(arm, spec, "not finished" if folder.exists() else "not started", epochs, remarks=remarks)
+        return trial("claimed", why=f"{holder(folder / 'claim.json')} has it", remarks=remarks)
+    return trial("not finished" if folder.exists() else "not started", remarks=remarks)
 
 
 def _epochs(path: Path) -> tuple[dict[int, dict[str, float]], tuple[str, ...]]:
@@ -80,6 +88,19 @@ def _epochs(path: Path) -> tuple[dict[int, dict[str, float]], tuple[str, ...]]:
     if unreadable == [len(lines)]:
         return dict(sorted(found.items())), ("the last line of metrics.jsonl is torn",)
     return dict(sorted(found.items())), (f"lines of metrics.jsonl that cannot be read: {len(unreadable)}",)
+
+
+def _history(folder: Path, epochs: int) -> dict[str, dict[str, dict[int, float]]]:
+    """Sites in the network's order; those whose gate showed no figure are there, with empty measures."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    lines = [line for line in read_history(folder) if 1 <= line["epoch"] <= epochs]
+    for line in sorted(lines, key=lambda line: line["epoch"]):
+        for gate in _sited(line["gates"]):
+            site = found.setdefault(gate["site"], {key: {} for key in MEASURES})
+            for key in MEASURES:
+                if _is_finite(gate.get(key)):
+                    site[key][line["epoch"]] = float(gate[key])
+    return found
 
 
 def _other_trial(path: Path, spec: TrialSpec) -> str:
@@ -104,9 +125,11 @@ def _at_odds(result: TrialResult, epochs: Mapping[int, Mapping[str, float]]) -> 
     )
 
 
-def _gates(result: TrialResult) -> tuple[Mapping[str, Any], ...]:
-    return tuple(gate for gate in result.gates if isinstance(gate, dict) and isinstance(gate.get("site"), str))
+def _sited(gates: Iterable[Any]) -> tuple[Mapping[str, Any], ...]:
+    """What is said of a gate, among whatever stands in a file."""
+    return tuple(gate for gate in gates if isinstance(gate, dict) and isinstance(gate.get("site"), str))
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """JSON's whole numbers may be larger than any float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -60,7 +60,7 @@ def passed(network: GatedNetwork, pictures: Sequence[Shown]) -> list[Passed]:
     """The pictures on their way through the network's gates, one forward for all of them."""
     like = next(network.parameters())
     images = network.normalise(torch.stack([one.pixels for one in pictures]).to(like.device)).to(like.dtype)
-    with torch.no_grad(), evaluating(network), record(network.network, maps=True) as records:
+    with torch.no_grad(), evaluating(network), record(network.network, feature_maps=True) as records:
         network(images)
     seen = {name: site for name, site in records.items() if site.before is not None and site.after is not None}
     before = {name: site.before.float().mean(1).cpu() for name, site in seen.items()}  # type: ignore[union-attr]
