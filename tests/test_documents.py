@@ -19,6 +19,8 @@ DOCUMENTED = [
     "gates.spatial",
     "attach.surgery",
     "attach.folding",
+    "explain.scores",
+    "explain.with_maps",
     "ops.dispatch",
 ]
 

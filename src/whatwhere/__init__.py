@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     )
     from whatwhere.errors import WhatwhereError
     from whatwhere.explain.diagnose import diagnose
-    from whatwhere.explain.record import WithMaps, record
+    from whatwhere.explain.record import record
+    from whatwhere.explain.with_maps import WithMaps
     from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
     from whatwhere.hub import load_network, load_released, save_network
     from whatwhere.ops import backend

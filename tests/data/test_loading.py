@@ -72,7 +72,7 @@ def test_home_is_the_root_otherwise(writer, monkeypatch, tmp_path):
 
 def test_scenes_of_another_size(monkeypatch):
     monkeypatch.setattr(loading, "_SCENES_POOL", (100, 0))
-    monkeypatch.setattr(loading, "_SCENES_TEST", (50, 1))
+    monkeypatch.setattr(loading, "SCENES_TEST", (50, 1))
     assert load("scenes", image_size=48).train.images.shape == (90, 3, 48, 48)
 
 

@@ -1,13 +1,17 @@
 """What gates do from epoch to epoch."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from support.explain_cases import gated, images
 
 import whatwhere as ww
+from whatwhere.data import load
+from whatwhere.experiments import Comparison, finished_trials, run_trials
 from whatwhere.experiments.gate_history import GateHistory, read_history
+from whatwhere.train import Recipe
 
 
 def gates(model):
@@ -70,6 +74,28 @@ def test_training_is_left_as_it_was(tmp_path):
     assert model.training
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_every_trial_with_gates_keeps_them(tmp_path):
+    splits = load("scenes", limit=80)
+    splits = replace(
+        splits, validation=splits.validation.take(torch.arange(20)), test=splits.test.take(torch.arange(20))
+    )
+    recipe = Recipe(epochs=2, batch_size=40, padding=0)
+    comparison = Comparison(
+        "resnet8", ("none", "bam", "cbam"), "scenes", seeds=1, recipe=recipe, stem="small", limit=80
+    )
+    run_trials(comparison.trials(), tmp_path, splits)
+    none, bam, cbam = (tmp_path / trial.name for trial in comparison.trials())
+    assert not (none / "gates.jsonl").exists()
+    for folder, sites in ((bam, 2), (cbam, 3)):
+        lines = read_history(folder)
+        assert [line["epoch"] for line in lines] == [1, 2]
+        assert [len(line["gates"]) for line in lines] == [sites, sites]
+        assert all(gate["drift"] > 0 for gate in lines[1]["gates"])
+    (result,) = finished_trials([comparison.trials()[1]], tmp_path)
+    assert [gate["site"] for gate in result.gates] == [gate["site"] for gate in read_history(bam)[1]["gates"]]
+    assert all(gate["probed"] == 20 and gate["moved"] > 0 for gate in result.gates)
 
 
 def test_a_damaged_file_loses_its_bad_lines_alone(tmp_path):

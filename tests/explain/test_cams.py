@@ -500,7 +500,7 @@ class TestMessages:
         model, logits, classes = small(), torch.zeros(2, 5), torch.zeros(2, 1, dtype=torch.int64)
         expected = [
             "cam(logits, classes): 'stage3' has not run",
-            "  fix: call the network first, inside the same `with`",
+            "  fix: call the network first, inside the same `with`, and not what torch.compile made of it",
         ]
         with Cam(model, method, input_size=(3, 16, 16)) as cam:
             assert said(lambda: cam(logits, classes)) == expected
@@ -528,3 +528,9 @@ class TestMessages:
             model.head = nn.Linear(3, 5)
             with pytest.raises(RuntimeError, match="mat1 and mat2"):
                 cam(logits, torch.zeros(2, 1, dtype=torch.int64))
+
+
+def test_a_compiled_network_is_looked_at_as_it_is():
+    model, images = small(), torch.randn(2, 3, 16, 16)
+    found = cams(torch.compile(model, backend="eager"), images)
+    assert torch.equal(found.maps, cams(model, images).maps)

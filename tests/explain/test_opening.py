@@ -10,7 +10,7 @@ import whatwhere as ww
 from whatwhere.data import normalise, scenes
 from whatwhere.errors import AttachError, HostError
 from whatwhere.explain import embedded, open_network
-from whatwhere.explain.opening import DEMO
+from whatwhere.explain.opening import DEMO, class_numbers
 from whatwhere.hosts import build
 
 
@@ -83,10 +83,47 @@ def said(*arguments: str, **options: object) -> str:
 def test_weights_that_would_be_random_are_refused(tmp_path):
     assert said("torchvision/resnet18") == (
         "explain(model='torchvision/resnet18'): without a checkpoint its weights would be random, and its maps would "
-        "say nothing\n  got: the name of a network\n"
+        "say nothing\n"
         "  fix: --checkpoint FILE, --pretrained, or the folder that whatwhere pack wrote"
     )
-    assert "\n  got: no such folder\n" in said("runs-of-mine")
+    assert said("runs-of-mine").startswith("build('runs-of-mine'): no such network\n")
+
+
+def test_options_that_say_nothing(files, tmp_path):
+    bare = files / "bare.pth"
+    assert said("torchvision/resnet18", checkpoint=bare, pretrained=True) == (
+        "explain(model='torchvision/resnet18'): --checkpoint and --pretrained are two sets of weights\n"
+        "  fix: leave one of them out"
+    )
+    assert said("torchvision/resnet18", checkpoint=bare, at="blocks") == (
+        "explain(model='torchvision/resnet18'): --at says where gates stand, and none is named\n"
+        "  fix: name them by --gate"
+    )
+    assert said(str(tmp_path), image_size=64, pretrained=True, at="blocks") == (
+        f"explain(model={str(tmp_path)!r}): a saved folder has its own weights, gates and size\n"
+        "  fix: leave out --at and --image-size and --pretrained"
+    )
+
+
+def test_timms_networks_say_what_they_take(tmp_path):
+    model = build("timm/tf_mixnet_s", num_classes=5)
+    torch.save(model.state_dict(), tmp_path / "a.pth")
+    config = open_network("timm/tf_mixnet_s", checkpoint=tmp_path / "a.pth").config
+    said = model.pretrained_cfg
+    assert (config.mean, config.std) == (tuple(said["mean"]), tuple(said["std"]))
+    assert config.image_size == said["input_size"][1:]
+
+
+def test_a_host_for_small_images_at_another_size(tmp_path):
+    torch.save(build("resnet8", num_classes=7, stem="small").state_dict(), tmp_path / "a.pth")
+    config = open_network("resnet8", checkpoint=tmp_path / "a.pth", image_size=64).config
+    assert (config.image_size, config.stem) == ((64, 64), "small")
+
+
+def test_imagenets_folders_are_names_of_its_classes():
+    classes = ("tench", *map(str, range(999)))
+    assert class_numbers(classes)["n01440764"] == class_numbers(classes)["tench"] == 0
+    assert class_numbers(("tench", "dog")) == {"tench": 0, "dog": 1}
 
 
 def test_gates_that_differ_from_the_checkpoints(files):
@@ -133,7 +170,7 @@ def test_folders_that_are_no_saved_network(tmp_path):
     call = f"explain(model={str(tmp_path)!r})"
     assert "there is no saved network in that folder" in said(str(tmp_path))
     assert said(str(tmp_path), gate="bam") == (
-        f"{call}: a saved folder has its weights and its gates\n  fix: leave out --checkpoint, --gate and --at"
+        f"{call}: a saved folder has its own weights, gates and size\n  fix: leave out --gate"
     )
     (tmp_path / "trial.json").write_text("{}")
     assert said(str(tmp_path)) == (

@@ -42,6 +42,17 @@ def test_annotation_of_the_image_as_it_is_seen_is_not_turned_again():
     assert torch.equal(masks(known, (16, 8), 6, SIZE)["dog"], box_mask(0, 0, 2, 3))
 
 
+def test_what_no_score_counts_is_no_object():
+    objects = (
+        Object("dog", (0, 0, 4, 4), difficult=True),
+        Object("cat", (0, 0, 4, 4), crowd=True),
+        Object("dog", (4, 0, 8, 8)),
+    )
+    found = masks(Annotated(None, (8, 8), objects), (8, 8), 1, SIZE)
+    assert list(found) == ["dog"]
+    assert torch.equal(found["dog"], box_mask(4, 0, 8, 8))
+
+
 def test_small_objects_keep_a_pixel_and_cut_ones_none():
     def mask(*box):
         return masks(Annotated(None, (160, 80), (Object("dog", box),)), (160, 80), 1, SIZE).get("dog")

@@ -107,13 +107,13 @@ def test_without_strength_or_with_plain_the_picture_is_bare(visit):
     assert unlike(covered, bare) > 5
     original = page.evaluate(
         """async () => {
-          const { jpeg, side } = JSON.parse(document.getElementById("data").textContent).pictures[0];
+          const { jpeg, width, height } = JSON.parse(document.getElementById("data").textContent).pictures[0];
           const image = new Image();
           image.src = `data:image/jpeg;base64,${jpeg}`;
           await image.decode();
-          const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
+          const canvas = Object.assign(document.createElement("canvas"), { width, height });
           canvas.getContext("2d").drawImage(image, 0, 0);
-          return [...canvas.getContext("2d").getImageData(0, 0, side, side).data];
+          return [...canvas.getContext("2d").getImageData(0, 0, width, height).data];
         }"""
     )
     assert bare == original

@@ -43,7 +43,7 @@ class Explain:
     against_checkpoint: Path | None = None
     """A state dict for --against, without gates."""
     pretrained: bool = False
-    """Fetch the weights that its library publishes, for a network named without a checkpoint."""
+    """Fetch the weights that their library publishes, for networks named without a checkpoint."""
     demo: bool = False
     """Show a small network with CBAM beside one without, both part of this package, on scenes it has never seen."""
     out: Path = Path("explained.html")
@@ -65,7 +65,7 @@ class Explain:
     faithful: int = 0
     """Measure insertion and deletion on so many pictures, and ROAD if grad-cam is installed; takes long."""
     sanity: bool = False
-    """Also score the maps of the same networks with weights drawn anew, which should be no better than chance."""
+    """Also score the maps of the same networks with their weights shuffled, which should be far worse."""
     image_size: int | None = None
     """Side to which pictures are brought; None: that of the network's training."""
     root: Path | None = None
@@ -80,8 +80,8 @@ class Explain:
         from whatwhere.explain import explain, pictures
         from whatwhere.report import check_page, write_explanation
 
-        check_page(self.out)
         self._check()
+        check_page(self.out, self.figures)
         networks = self._networks()
         first = next(iter(networks.values())).config
         sources = self.images or ("scenes",)
@@ -104,27 +104,36 @@ class Explain:
             faithful=self.faithful,
             sanity=self.sanity or self.demo,
         )
-        written = list(write_explanation(explanation, self.out))
+        for path in write_explanation(explanation, self.out):
+            print(path)
+        _tell(explanation)
         if self.figures is not None:
             from whatwhere.explain.figures.writing import write_figures
 
-            written += write_figures(explanation, networks, self.figures)
-        self._tell(explanation, written)
+            for path in write_figures(explanation, networks, self.figures):
+                print(path)
         return 0
 
     def _check(self) -> None:
+        """See that the options say something together."""
         from whatwhere.errors import RunError
 
-        if self.demo and (self.images or self.model):
-            raise RunError(
-                "explain --demo: it has a network and pictures of its own", fix="leave out IMAGES and --model"
-            )
+        own = ("model", "checkpoint", "gate", "at", "against", "against_checkpoint", "pretrained", "image_size", "root")
+        given = [f"--{name.replace('_', '-')}" for name in own if getattr(self, name)]
+        if self.demo and (self.images or given):
+            odd = " and ".join([*(["IMAGES"] if self.images else []), *given])
+            raise RunError("explain --demo: it has networks and pictures of its own", fix=f"leave out {odd}")
         if not self.demo and (self.model is None or not self.images):
-            lacking = "IMAGES" if self.model else "--model"
+            lacking = "IMAGES" if self.model else "--model" if self.images else "IMAGES and --model"
             raise RunError(
                 f"explain: {lacking} must be named",
                 fix="whatwhere explain photos/*.jpg --model NETWORK; or whatwhere explain --demo",
             )
+        named = ((self.model, self.checkpoint), (self.against, self.against_checkpoint))
+        if self.pretrained and not any(name and not file and not Path(name).is_dir() for name, file in named):
+            raise RunError("explain --pretrained: no network is left to fetch weights for", fix="leave it out")
+        if self.against_checkpoint is not None and self.against is None:
+            raise RunError("explain --against-checkpoint: no network is named for it", fix="name one by --against")
         for name, least in (("top", 1), ("limit", 1), ("shown", 1), ("faithful", 0), ("image_size", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -137,39 +146,42 @@ class Explain:
 
         if self.model is None:
             return {f"scenes-resnet8-{name}": embedded(name) for name in DEMO}
-        side, published = self.image_size, self.pretrained
         networks = {
             self.model: open_network(
                 self.model,
                 checkpoint=self.checkpoint,
                 gate=self.gate,
                 at=self.at,
-                image_size=side,
-                pretrained=published,
+                image_size=self.image_size,
+                pretrained=self.pretrained and self.checkpoint is None and not Path(self.model).is_dir(),
             )
         }
         if self.against is not None:
             name = self.against if self.against != self.model else f"{self.against} (second)"
             networks[name] = open_network(
-                self.against, checkpoint=self.against_checkpoint, image_size=side, pretrained=published
+                self.against,
+                checkpoint=self.against_checkpoint,
+                image_size=None if Path(self.against).is_dir() else self.image_size,
+                pretrained=self.pretrained and self.against_checkpoint is None and not Path(self.against).is_dir(),
             )
-        sizes = {network.config.image_size for network in networks.values()}
+        sizes = {(network.config.in_channels, *network.config.image_size) for network in networks.values()}
         if len(sizes) > 1:
             raise RunError(
                 "explain: both networks must take images of one size",
-                got=" and ".join(f"{height} x {width}" for height, width in sorted(sizes)),
+                got=" and ".join(" x ".join(map(str, size)) for size in sorted(sizes)),
                 fix="networks trained alike",
             )
         return networks
 
-    def _tell(self, explanation: "Explanation", written: list[Path]) -> None:
-        for path in written:
-            print(path)
-        for network in explanation.networks:
-            known = "" if network.accuracy is None else f", {network.accuracy:.1%} of those with a known class right"
-            print(f"{network.name}: {explanation.count} pictures{known}")
-            for one in network.diagnoses:
-                for remark in one.advice:
-                    print(f"  {one.site}: {remark}")
-        for problem in explanation.problems:
-            print(problem, file=sys.stderr)
+
+def _tell(explanation: "Explanation") -> None:
+    """How the networks did, what is to be said of their gates, and what went wrong."""
+    many = f"{explanation.count} picture{'s' * (explanation.count > 1)}"
+    for network in explanation.networks:
+        known = "" if network.accuracy is None else f", {network.accuracy:.1%} of those with a known class right"
+        print(f"{network.name}: {many}{known}")
+        for one in network.diagnoses:
+            for remark in one.advice:
+                print(f"  {one.site}: {remark}")
+    for problem in explanation.problems:
+        print(problem, file=sys.stderr)

@@ -132,4 +132,4 @@ def rgb(picture: "Image.Image") -> "Image.Image":
         return Image.fromarray(upper.clip(0, 255).astype(np.uint8)).convert("RGB")
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

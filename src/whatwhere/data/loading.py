@@ -13,7 +13,7 @@ from whatwhere.data.split import brightness, split
 from whatwhere.data.streams import IMAGENET, streams
 from whatwhere.errors import DataError, closest
 
-__all__ = ["load", "names"]
+__all__ = ["SCENES_TEST", "data_folder", "load", "names"]
 
 _PUBLISHED = {"cifar10": (cifar10, 32), "cifar100": (cifar100, 32), "fashion-mnist": (fashion_mnist, 28)}
 _FILES_SIZE = 224
@@ -22,7 +22,8 @@ _SCENES_POOL = (
     8_000,
     0,
 )  # images, and the seed they are drawn from: the set is always the same one, like a published one
-_SCENES_TEST = (2_000, 1)
+SCENES_TEST = (2_000, 1)
+"""How many test images `load` draws, and from which seed."""
 
 
 def names() -> tuple[str, ...]:
@@ -61,7 +62,7 @@ def load(
         DataError: an unknown name, files missing, closed or not what they claim to be, a folder with more images than
             memory holds, or an argument out of range.
     """
-    base = Path(root or os.environ.get("WHATWHERE_DATA") or "~/.cache/whatwhere").expanduser()
+    base = data_folder(root)
     try:
         if name == "imagenet" or _is(name, "stream"):
             return _stream(name, base, validation, seed, limit, image_size, workers)
@@ -72,6 +73,11 @@ def load(
             got=error.strerror or str(error),
             fix="see that you may read it, or name another folder by root= or WHATWHERE_DATA",
         ) from error
+
+
+def data_folder(root: str | os.PathLike[str] | None) -> Path:
+    """Where data sets lie that are named without a path, as `load` says."""
+    return Path(root or os.environ.get("WHATWHERE_DATA") or "~/.cache/whatwhere").expanduser()
 
 
 def _is(name: str, kind: str) -> bool:
@@ -134,7 +140,7 @@ def _pool(name: str, root: Path, image_size: int | None) -> tuple[tuple[str, ...
     if name == "scenes":
         size = _size(name, image_size, _SCENES_SIZE)
         pool, test = (
-            scenes.generate(count, seed=stream, image_size=size) for count, stream in (_SCENES_POOL, _SCENES_TEST)
+            scenes.generate(count, seed=stream, image_size=size) for count, stream in (_SCENES_POOL, SCENES_TEST)
         )
         return scenes.CLASSES, pool, test
     if name not in _PUBLISHED:

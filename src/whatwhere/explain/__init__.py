@@ -7,8 +7,9 @@ from whatwhere.explain.explanation import Explanation, Look, Network, Score, Sho
 from whatwhere.explain.looking import explain
 from whatwhere.explain.opening import embedded, open_network
 from whatwhere.explain.pictures import Picture, Pictures, pictures
-from whatwhere.explain.record import Record, SiteRecord, WithMaps, record
+from whatwhere.explain.record import Record, SiteRecord, record
 from whatwhere.explain.scores import Localisation
+from whatwhere.explain.with_maps import WithMaps
 
 __all__ = [
     "METHODS",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from whatwhere.errors import HostError, closest, first_line
+from whatwhere.explain.finding import bare
 from whatwhere.explain.layer import layers, target_layer
 from whatwhere.modes import evaluating
 
@@ -74,6 +75,7 @@ class Cam:
                 closest=closest(method, METHODS),
                 fix=f"the methods are {', '.join(METHODS)}",
             )
+        model = bare(model)
         known = layers(model)
         if layer is None:
             layer = target_layer(model, input_size, call)
@@ -125,7 +127,10 @@ class Cam:
         call = "cam(logits, classes)"
         _check(logits, classes, call)
         if self._map is None:
-            raise HostError(f"{call}: {self.layer!r} has not run", fix="call the network first, inside the same `with`")
+            raise HostError(
+                f"{call}: {self.layer!r} has not run",
+                fix="call the network first, inside the same `with`, and not what torch.compile made of it",
+            )
         held, options = self._map, {"retain_graph": True} if self._differentiates else {}
         maps: list[Tensor] = []
         try:
@@ -209,13 +214,14 @@ def cams(
     """Class activation maps of one batch; see ``Cam``, which is for many.
 
     Args:
-        model, method, layer: as for ``Cam``.
+        model, method, layer: as for ``Cam``; what ``torch.compile`` gave is run in eager mode.
         images: (B, C, H, W), prepared as the network takes them.
         classes: int64 (B,) or (B, K), or one number for all images; None: the ``top`` most probable of each image.
         top: how many classes, where none are given.
     Raises:
         HostError: as ``Cam``, or there is no such class.
     """
+    model = bare(model)
     call = f"cams({type(model).__name__}, images)"
     with Cam(model, method, layer, images.shape[1:]) as cam:
         logits = model(images)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from whatwhere.errors import AttachError
 from whatwhere.explain.advice import advice
 from whatwhere.explain.diagnosis import Diagnosis
-from whatwhere.explain.record import Record, gates_of
+from whatwhere.explain.finding import gates_of
+from whatwhere.explain.record import Record
 from whatwhere.modes import evaluating
 from whatwhere.ops.reference import finish_block
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -47,9 +48,9 @@ class Shown:
 
     Attributes:
         name: of the file, or of the data set and the image's number.
-        pixels: uint8 (3, S, S).
+        pixels: uint8 (3, H, W), of a grey picture three times the same.
         label: the true class in words; "" where it is not known.
-        mask: bool (S, S), the pixels of the labelled objects; None where they are not known.
+        mask: bool (H, W), the pixels of the labelled objects; None where they are not known.
         looks: one for each network.
     """
 
@@ -65,10 +66,12 @@ class Score:
     """How well maps of one kind fit the objects, or the network's answer, over all pictures.
 
     Attributes:
-        map: "cam", or the name of a site.
+        map: "cam", the name of a site, "all gates" for the mean of all of them, or "the middle, always" for a bump that
+            looks at nothing; of a network with shuffled weights, that is added.
         score: "pointing", "energy", "iou", "insertion", "deletion" or "road".
         moments: over pictures, in the score's own unit, 0 to 1 (``road`` -0.5 to 0.5).
-        chance: what a map without any information gets on the same pictures; None where that is not known.
+        chance: what a map without any information gets on the same pictures: the objects' share of the area, or what
+            noise as coarse as the map gets; None where that is not known.
     """
 
     map: str
@@ -109,6 +112,7 @@ class Explanation:
         networks: one, or two side by side.
         pictures: those that are kept for showing, the first of all.
         problems: a line for each picture that could not be read, and whatever else the reader must know.
+        settings: what else ``explain`` was told, plain values.
     """
 
     source: str
@@ -117,3 +121,4 @@ class Explanation:
     networks: tuple[Network, ...]
     pictures: list[Shown] = field(default_factory=list)
     problems: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)

@@ -77,6 +77,8 @@ def scaled(picture: "Image.Image", image_size: tuple[int, int], channels: int) -
 def masks(known: Annotated, size: tuple[int, int], orientation: int, image_size: tuple[int, int]) -> dict[str, Tensor]:
     """The pixels inside each class's boxes, bool (*image_size), of what `framed` shows; classes not seen are left out.
 
+    So are objects that their publishers call difficult, and boxes round a crowd: no score counts them.
+
     A pixel is inside where its centre is; a box that has no centre inside gets the pixel that its own centre is in. An
     annotation of another size than the file's is one of the image as it is seen, where that has this size.
 
@@ -96,7 +98,7 @@ def masks(known: Annotated, size: tuple[int, int], orientation: int, image_size:
     rows, columns = stored(image_size, turn)
     x0, y0, x1, y1 = _middle(known.size, (rows, columns))
     found: dict[str, Tensor] = {}
-    for one in known.objects:
+    for one in (each for each in known.objects if not (each.difficult or each.crowd)):
         left, top, right, bottom = one.box
         across = _inside(left, right, x0, columns / (x1 - x0), columns)
         down = _inside(top, bottom, y0, rows / (y1 - y0), rows)

@@ -1,7 +1,8 @@
 """A trained network, from whatever the user names: a saved folder, or a host with a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from whatwhere.hub.building import check_tensors, describe_gates
 from whatwhere.hub.layouts import recognise
 from whatwhere.hub.reading import read_state
 
-__all__ = ["DEMO", "embedded", "open_network"]
+__all__ = ["DEMO", "class_numbers", "embedded", "open_network"]
 
 DEMO = ("cbam", "none")
 """The embedded networks: the same ResNet-8, trained on `scenes` with CBAM and without."""
@@ -45,52 +46,87 @@ def open_network(
             of the released code, pytorchcv or timm (``load_released``).
         gate: of a host: the gates that the checkpoint has, as ``attach_`` is told; likewise ``at``.
         at: where they stand; None is the gate's own place.
-        image_size: side of the images; None is that of the training, or 224 (32 for hosts for small images).
+        image_size: of a host: side of the images; None is what timm says, or 224 (32 for hosts for small images).
         pretrained: of a host: the weights that its library publishes, which are fetched once.
 
-    A host's images are normalised with ImageNet's mean and standard deviation. Outputs have ImageNet's names where a
-    torchvision or timm host has 1000 of them, and are numbered otherwise.
+    A host's images are normalised with ImageNet's mean and standard deviation, or with what timm says of its own.
+    Outputs have ImageNet's names where a torchvision or timm host has 1000 of them, and are numbered otherwise.
 
     Raises:
-        HostError: there is no such network, it would have random weights, or the checkpoint is another network's.
+        HostError: there is no such network, it would have random weights, or the checkpoint is another network's; or an
+            option says nothing here.
         AttachError, GateError: the gates cannot be attached, or the file cannot be read.
     """
     call = f"explain(model={model!r})"
     if Path(model).is_dir():
-        return _saved(Path(model), call, checkpoint, gate)
+        _refuse(call, checkpoint=checkpoint, gate=gate, at=at, image_size=image_size, pretrained=pretrained or None)
+        return _saved(Path(model), call)
+    hosts.skeleton(model)  # whose message an unknown name deserves
     if checkpoint is None and not pretrained:
         raise HostError(
             f"{call}: without a checkpoint its weights would be random, and its maps would say nothing",
-            got="the name of a network" if "/" in model or model in hosts.names() else "no such folder",
             fix="--checkpoint FILE, --pretrained, or the folder that whatwhere pack wrote",
         )
-    side = image_size or (_OWN_SIDE if model in hosts.names() else _SIDE)
+    if checkpoint is not None and pretrained:
+        raise HostError(f"{call}: --checkpoint and --pretrained are two sets of weights", fix="leave one of them out")
+    if at is not None and gate is None:
+        raise HostError(f"{call}: --at says where gates stand, and none is named", fix="name them by --gate")
     call = f"explain(model={model!r}, checkpoint={None if checkpoint is None else str(checkpoint)!r})"
     state = {} if checkpoint is None else read_state(checkpoint, call).tensors
-    classes = _outputs(model, state)
-    stem: hosts.Stem = "small" if side <= _OWN_SIDE and model in hosts.names() else "standard"
-    network = hosts.build(model, num_classes=classes, stem=stem, pretrained=pretrained and checkpoint is None)
+    classes, stem = _outputs(model, state), _stem(model, state)
+    network = hosts.build(model, num_classes=classes, stem=stem, pretrained=pretrained)
+    usual, mean, std = _taken(network, stem)
+    side = image_size or usual
     if gate is not None:
         attach_(network, gate, at=at, input_size=(3, side, side))
     if checkpoint is not None:
         _load(network, checkpoint, state, gate, call)
-    config = NetworkConfig(
-        model, classes, (side, side), 3, stem, 1.0, describe_gates(network, call), _names(model, classes), *IMAGENET
-    )
+    gates = describe_gates(network, call)
+    config = NetworkConfig(model, classes, (side, side), 3, stem, 1.0, gates, _names(model, classes), mean, std)
     return GatedNetwork(config, network).eval()
 
 
-def _saved(folder: Path, call: str, checkpoint: Path | None, gate: str | None) -> GatedNetwork:
-    if checkpoint is not None or gate is not None:
+def class_numbers(classes: Sequence[str]) -> dict[str, int]:
+    """Each class by its name, and ImageNet's also by the names of its folders (n01440764)."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    if len(classes) == _IMAGENET_CLASSES and classes[0] == "tench":
+        from timm.data import ImageNetInfo
+
+        numbers |= {name: number for number, name in enumerate(ImageNetInfo().label_names())}
+    return numbers
+
+
+def _refuse(call: str, **given: Any) -> None:
+    said = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if said:
         raise HostError(
-            f"{call}: a saved folder has its weights and its gates", fix="leave out --checkpoint, --gate and --at"
+            f"{call}: a saved folder has its own weights, gates and size", fix=f"leave out {' and '.join(said)}"
         )
+
+
+def _saved(folder: Path, call: str) -> GatedNetwork:
     if (folder / "trial.json").exists():
         raise HostError(
             f"{call}: this is the folder of a trial, which does not say how images are normalised",
             fix=f"whatwhere pack {folder} --out NETWORK, then explain --model NETWORK",
         )
     return load_network(folder)
+
+
+def _stem(model: str, state: Mapping[str, Tensor]) -> hosts.Stem:
+    """That of the checkpoint's first layers; hosts for small images have two."""
+    if model in hosts.names():
+        small = hosts.skeleton(model, stem="small").state_dict()
+        if all(state[key].shape == small[key].shape for key in list(small)[:1] if key in state):
+            return "small"
+    return "standard"
+
+
+def _taken(network: nn.Module, stem: hosts.Stem) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """Side, mean and standard deviation of the images that a network takes: timm's say, others take ImageNet's."""
+    said = getattr(network, "pretrained_cfg", None) or {}
+    side = _OWN_SIDE if stem == "small" else said.get("input_size", (3, _SIDE, _SIDE))[-1]
+    return side, tuple(said.get("mean", IMAGENET[0])), tuple(said.get("std", IMAGENET[1]))
 
 
 def _outputs(model: str, state: Mapping[str, Tensor]) -> int:

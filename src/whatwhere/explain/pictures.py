@@ -6,8 +6,10 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "Pictures", "pictures"]
 
 _ORIENTATION = 0x0112
+_ONE_AT_A_TIME = Lock()
+_LARGE = 1 << 24
+"""Pixels of an image that takes the memory of many; threads decode such ones in turn."""
 _AHEAD = 2
 """Pictures that each thread has in hand or in wait."""
 
@@ -113,8 +118,10 @@ class Pictures:
 
     def _from_file(self, entry: Entry, opened: "Image.Image", orientation: int) -> Picture:
         size = opened.size
+        with _ONE_AT_A_TIME if size[0] * size[1] > _LARGE else nullcontext():
+            pixels = framed(opened, orientation, self._image_size, self._channels)
         known = {} if entry.objects is None else masks(entry.objects(), size, orientation, self._image_size)
-        return Picture(entry.name, framed(opened, orientation, self._image_size, self._channels), entry.label, known)
+        return Picture(entry.name, pixels, entry.label, known)
 
 
 def pictures(

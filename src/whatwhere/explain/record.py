@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from whatwhere.attach.gated import gated_modules
-from whatwhere.errors import AttachError, closest
 from whatwhere.explain.acting import acting
+from whatwhere.explain.finding import bare, gates_of, unknown_site
 from whatwhere.explain.tally import Tally, span
 from whatwhere.gates import Gate
 from whatwhere.gates.gate import Factors, Observer
 from whatwhere.ops import factor
 
-__all__ = ["Record", "SiteRecord", "WithMaps", "gates_of", "record"]
+__all__ = ["Record", "SiteRecord", "record"]
 
 
 class SiteRecord:
@@ -152,7 +151,7 @@ class Record(Mapping[str, SiteRecord]):
 
     def __init__(self, model: nn.Module, sites: str | Iterable[str] | None = None, feature_maps: bool = False) -> None:
         self._model, self._feature_maps = model, feature_maps
-        self._gates = gates_of(model, sites, f"record({type(_bare(model)).__name__})")
+        self._gates = gates_of(model, sites, f"record({type(bare(model)).__name__})")
         self._sites = {name: SiteRecord(name, gate) for name, gate in self._gates.items()}
 
     @contextmanager
@@ -181,7 +180,7 @@ class Record(Mapping[str, SiteRecord]):
 
     def __getitem__(self, name: str) -> SiteRecord:
         if name not in self._sites:
-            raise _unknown(f"record[{name!r}]", name, self._sites)
+            raise unknown_site(f"record[{name!r}]", name, self._sites)
         return self._sites[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -248,61 +247,6 @@ def record(
         yield records
 
 
-class WithMaps(nn.Module):
-    """A network that also returns its gates' maps, for programs that leave Python.
-
-    The output is ``(what the network gives, {site: {"channel": ..., "spatial": ..., "factor": ...}})``, the maps as in
-    ``Maps``; a gate that is switched off is missing. They are outputs like any other, so ``torch.compile(...,
-    fullgraph=True)`` and ``torch.export.export`` keep them, and gradients flow through them. The network is shared, not
-    copied.
-
-    Args:
-        model: a network with gates of this package. Its input is one tensor or several.
-        sites: which to return, one or several; None for all.
-
-    Raises:
-        AttachError: there are no such gates, or a site does not exist.
-    Example:
-        >>> host = nn.Sequential(nn.Conv2d(3, 16, 3), BAM(16))
-        >>> sizes = ({0: torch.export.Dim("batch", min=1)},)  # inputs are positional, hence the tuple of a tuple
-        >>> program = torch.export.export(WithMaps(host.eval()), (torch.zeros(2, 3, 8, 8),), dynamic_shapes=(sizes,))
-        >>> program.module()(torch.zeros(5, 3, 8, 8))[1]["1"]["spatial"].shape
-        torch.Size([5, 1, 6, 6])
-    """
-
-    def __init__(self, model: nn.Module, sites: str | Iterable[str] | None = None) -> None:
-        super().__init__()
-        self.model = model
-        call = f"WithMaps({type(model).__name__})"
-        found = gates_of(model, sites, call)
-        self._sites = tuple(name for name, gate in found.items() if isinstance(gate, Gate))
-        if not self._sites:
-            raise AttachError(f"{call}: gates of other libraries show no maps", fix="record(model) shows their effect")
-
-    def forward(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, dict[str, Tensor | None]]]:
-        gates = gates_of(self.model, self._sites, "")
-        before: dict[str, Any] = {name: gate.observers for name, gate in gates.items()}
-        sinks: dict[str, Any] = {name: _Sink() for name in gates}
-        for name, gate in gates.items():
-            gate.observers = *before[name], sinks[name]  # type: ignore[assignment]
-        try:
-            output = self.model(*args, **kwargs)
-        finally:
-            for name, gate in gates.items():
-                gate.observers = before[name]
-        return output, {name: sink.maps for name, sink in sinks.items() if sink.maps is not None}
-
-
-class _Sink:
-    """An observer that holds one gate's maps for the length of a forward."""
-
-    def __init__(self) -> None:
-        self.maps: dict[str, Tensor | None] | None = None
-
-    def __call__(self, gate: Gate, x: Tensor, factors: Factors) -> None:
-        self.maps = {"channel": factors.channel, "spatial": factors.spatial, "factor": factor(*factors)}
-
-
 @contextmanager
 def _observed(gate: Gate, observer: Observer) -> Iterator[None]:
     """The observer beside those that there are; others may come and go meanwhile."""
@@ -328,44 +272,6 @@ def _uncompiled(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module._compiled_call_impl = compiled
-
-
-def gates_of(model: nn.Module, sites: str | Iterable[str] | None, call: str) -> dict[str, nn.Module]:
-    """The gates of a network by name, attached ones by their site's; all, or those asked for, in the network's order.
-
-    Raises:
-        AttachError: there are none, or one does not exist; in the name of ``call``.
-    """
-    found = {name: gated.gate for name, gated in gated_modules(model).items()}
-    inside = {id(part) for gate in found.values() for part in gate.modules()}
-    for name, module in model.named_modules():
-        if isinstance(module, Gate) and id(module) not in inside:
-            found[name or type(module).__name__.lower()] = module
-            inside |= {id(part) for part in module.modules()}
-    found = {".".join(part for part in name.split(".") if part != "_orig_mod"): gate for name, gate in found.items()}
-    if not found:
-        raise AttachError(f"{call}: the network carries no gates", fix="attach_(model, 'bam') puts some in")
-    if sites is None:
-        return found
-    wanted = [sites] if isinstance(sites, str) else list(sites)
-    for name in wanted:
-        if name not in found:
-            raise _unknown(call, name, found)
-    return {name: gate for name, gate in found.items() if name in wanted}
-
-
-def _unknown(call: str, name: str, known: Iterable[str]) -> AttachError:
-    known = list(known)
-    return AttachError(
-        f"{call}: there is no gate at {name!r}",
-        closest=closest(name, known),
-        fix=f"one of {', '.join(map(repr, known[:8]))}{', ...' if len(known) > 8 else ''}",
-    )
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    """The network that ``torch.compile`` wrapped."""
-    return getattr(model, "_orig_mod", model)
 
 
 def _detached(x: Tensor | None) -> Tensor | None:

@@ -16,6 +16,7 @@ from whatwhere.data import ImageSet, load, names, scenes
 from whatwhere.data.annotations import Annotated
 from whatwhere.data.coco import Coco, open_coco
 from whatwhere.data.folder import SUFFIXES, is_image, list_parts
+from whatwhere.data.loading import SCENES_TEST, data_folder
 from whatwhere.data.readers import Place
 from whatwhere.data.shards import has_shards, open_shards
 from whatwhere.data.stream import Source
@@ -23,9 +24,6 @@ from whatwhere.data.voc import Voc, open_voc
 from whatwhere.errors import DataError, closest
 
 __all__ = ["Entry", "find", "text"]
-
-_SCENES = (2_000, 1)
-"""How many test images `load` draws, and from which seed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +71,7 @@ def find(source: str, *, image_size: tuple[int, int], limit: int | None, root: P
 
 def _scenes(image_size: tuple[int, int], limit: int | None) -> list[Entry]:
     """The first ones: they are in random order, and any hundred hold each class ten times."""
-    count, seed = _SCENES
+    count, seed = SCENES_TEST
     drawn = scenes.generate(min(count, limit or count), seed=seed, image_size=max(24, *image_size))
     return _in_memory("scenes", drawn, scenes.CLASSES)
 
@@ -87,7 +85,7 @@ def _in_memory(source: str, images: ImageSet, classes: tuple[str, ...]) -> list[
 
 def _test_part(call: str, source: str, root: Path | None) -> list[Entry]:
     """Of a folder tree or of shards: ``test`` if there is one, or else ``val``."""
-    base = Path(root or os.environ.get("WHATWHERE_DATA") or "~/.cache/whatwhere").expanduser()
+    base = data_folder(root)
     path = Path(source.partition(":")[2]).expanduser() if ":" in source else base
     if source == "imagenet":
         path = base / source

@@ -41,8 +41,10 @@ def colours() -> str:
 
 
 def thumbnail(shown: Shown) -> str:
-    """The picture as a JPEG, 96 pixels wide and high, in base64."""
-    return _jpeg(shown.pixels, _THUMBNAIL)
+    """The picture as a JPEG, 96 pixels wide and high, cut to its middle, in base64."""
+    side = min(shown.pixels.shape[-2:])
+    top, left = ((length - side) // 2 for length in shown.pixels.shape[-2:])
+    return _jpeg(shown.pixels[:, top : top + side, left : left + side], _THUMBNAIL)
 
 
 def _site(found: Diagnosis) -> dict[str, Any]:
@@ -58,7 +60,8 @@ def _picture(shown: Shown, networks: tuple[Network, ...]) -> dict[str, Any]:
     return {
         "name": shown.name,
         "label": shown.label,
-        "side": shown.pixels.shape[-1],
+        "height": shown.pixels.shape[-2],
+        "width": shown.pixels.shape[-1],
         "jpeg": _jpeg(shown.pixels),
         "mask": None if shown.mask is None else _runs(shown.mask),
         "looks": [_look(look, network, shown.label) for look, network in zip(shown.looks, networks, strict=True)],

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from whatwhere.errors import RunError
+from whatwhere.experiments.atomic import check_writable
 from whatwhere.explain.explanation import Explanation, Network, Shown
 from whatwhere.report.explained import page
 from whatwhere.report.writing import need, write
@@ -13,19 +14,28 @@ from whatwhere.report.writing import need, write
 __all__ = ["check_page", "write_explanation"]
 
 
-def check_page(out: Path) -> None:
-    """See, before the work is done, that its page could be written.
+def check_page(out: Path, figures: Path | None = None) -> None:
+    """See, before the work is done, that the page, its numbers and the figures could be written.
 
     Raises:
-        RunError: ``out`` is a folder, or would not be taken for a page; or a library is missing.
+        RunError: a place is taken, would not be taken for a page, or takes no files; or a library is missing.
     """
-    need("explain", "jinja2", "scipy", "torchcam", "PIL")
+    need("explain", "jinja2", "scipy", "torchcam", "PIL", "matplotlib")
     if out.is_dir():
         raise RunError(f"explain(out={str(out)!r}): this is a folder", fix=f"--out {out / 'explained.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
         raise RunError(
             f"explain(out={str(out)!r}): a page's name ends in .html", fix=f"--out {out.with_suffix('.html')}"
         )
+    if out.with_suffix(".json").is_dir():
+        raise RunError(
+            f"explain(out={str(out)!r}): its numbers would go where there is a folder",
+            got=str(out.with_suffix(".json")),
+            fix="another name by --out",
+        )
+    check_writable(out.parent, f"explain(out={str(out)!r})")
+    if figures is not None:
+        check_writable(figures, f"explain(figures={str(figures)!r})")
 
 
 def write_explanation(explanation: Explanation, out: Path) -> tuple[Path, Path]:
@@ -41,16 +51,24 @@ def write_explanation(explanation: Explanation, out: Path) -> tuple[Path, Path]:
         RunError: as ``check_page``; the system refuses.
     """
     check_page(out)
-    numbers = out.with_suffix(".json")
-    write("explain", out, page(explanation))
-    write("explain", numbers, json.dumps(_plain(explanation), indent=1, allow_nan=False) + "\n")
-    return out, numbers
+    files = {
+        out: page(explanation),
+        out.with_suffix(".json"): json.dumps(_plain(explanation), indent=1, allow_nan=False) + "\n",
+    }
+    for path, text in files.items():
+        write("explain", path, text)
+    first, second = files
+    return first, second
 
 
 def _plain(explanation: Explanation) -> dict[str, Any]:
+    from whatwhere import __version__
+
     return {
+        "whatwhere": __version__,
         "source": explanation.source,
         "method": explanation.method,
+        **explanation.settings,
         "pictures": explanation.count,
         "problems": list(explanation.problems),
         "networks": [_network(one) for one in explanation.networks],
@@ -69,11 +87,8 @@ def _network(network: Network) -> dict[str, Any]:
 
 
 def _picture(shown: Shown, networks: tuple[Network, ...]) -> dict[str, Any]:
-    said = [
-        {
-            network.classes[number]: round(share, 6)
-            for number, share in zip(look.classes, look.probabilities, strict=True)
-        }
-        for look, network in zip(shown.looks, networks, strict=True)
-    ]
-    return {"name": shown.name, "class": shown.label, "probabilities": said}
+    answers = []
+    for look, network in zip(shown.looks, networks, strict=True):
+        said = zip(look.classes, look.probabilities, strict=True)
+        answers.append([{"class": network.classes[number], "probability": share} for number, share in said])
+    return {"name": shown.name, "class": shown.label, "answers": answers}

@@ -86,9 +86,9 @@ def _outline(axes: "Axes", shown: Shown) -> None:
 
     if shown.mask is None or not shown.mask.any():
         return
-    size = shown.mask.shape[-1]
+    rows, columns = shown.mask.shape
     inside = np.pad(shown.mask.numpy().astype(float), 1)  # so that an object at the border has an edge there
-    along = np.arange(-1, size + 1)
-    edge = axes.contour(along, along, inside, levels=[0.5], colors="white", linewidths=0.8)
+    down, along = np.arange(-1, rows + 1), np.arange(-1, columns + 1)
+    edge = axes.contour(along, down, inside, levels=[0.5], colors="white", linewidths=0.8)
     edge.set_path_effects([withStroke(linewidth=1.8, foreground="black")])
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))

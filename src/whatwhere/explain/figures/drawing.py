@@ -73,11 +73,11 @@ class Sheet:
         self._width, self._height = width, height
 
     def picture(self, x: float, y: float, size: float, image: np.ndarray | Tensor, **options: Any) -> "Axes":
-        """A square picture whose top left corner is at (x, y); ``options`` are those of ``imshow``."""
+        """A picture in the middle of a square whose top left corner is at (x, y); ``options`` are ``imshow``'s."""
         place = (x / self._width, 1 - (y + size) / self._height, size / self._width, size / self._height)
         axes = self.figure.add_axes(place)
         axes.set_axis_off()
-        axes.imshow(np.asarray(image), aspect="auto", **options)
+        axes.imshow(np.asarray(image), aspect="equal", **options)
         return axes
 
     def line(self, x: float, y: float, width: float, text: str, **options: Any) -> "Text":
@@ -98,12 +98,12 @@ def overlay(pixels: Tensor, position_map: Tensor, strength: float = 0.6) -> np.n
     """A picture in grey under a map in colour: the brighter and yellower, the more the map says.
 
     Args:
-        pixels: uint8 (3, S, S).
+        pixels: uint8 (3, H, W).
         position_map: float (h, w), 0 to 1; it is enlarged bilinearly.
         strength: 0 shows the grey picture alone, 1 the map alone.
 
     Returns:
-        float32 (S, S, 3), 0 to 1.
+        float32 (H, W, 3), 0 to 1.
     """
     from matplotlib import colormaps
 

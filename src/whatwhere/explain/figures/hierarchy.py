@@ -26,7 +26,7 @@ class Passed:
 
     Attributes:
         name: of the file, or of the data set and the image's number.
-        pixels: uint8 (3, S, S).
+        pixels: uint8 (3, H, W).
         label: the true class in words; "" where it is not known.
         sites: by name, in the network's order: the map before the gate and after it, each float32 (h, w), mean over
             channels; and the gate's factor, float32 (h, w), mean over channels, or None for a gate that weighs channels

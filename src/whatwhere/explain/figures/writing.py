@@ -8,6 +8,7 @@ import torch
 from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import RunError
 from whatwhere.explain.explanation import Explanation, Shown
+from whatwhere.explain.eye import as_input
 from whatwhere.explain.figures.cam_grid import cam_grid
 from whatwhere.explain.figures.depth import depth
 from whatwhere.explain.figures.drawing import save
@@ -58,8 +59,7 @@ def write_figures(explanation: Explanation, networks: Mapping[str, GatedNetwork]
 
 def passed(network: GatedNetwork, pictures: Sequence[Shown]) -> list[Passed]:
     """The pictures on their way through the network's gates, one forward for all of them."""
-    like = next(network.parameters())
-    images = network.normalise(torch.stack([one.pixels for one in pictures]).to(like.device)).to(like.dtype)
+    images = as_input(network, torch.stack([one.pixels[: network.config.in_channels] for one in pictures]))
     with torch.no_grad(), evaluating(network), record(network.network, feature_maps=True) as records:
         network(images)
     seen = {name: site for name, site in records.items() if site.before is not None and site.after is not None}

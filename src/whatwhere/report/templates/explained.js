@@ -59,16 +59,16 @@ if (document.getElementById("data")) {
   const everywhere = (part) => (site(part) === null ? { low: 0, high: 1 } : over(part, mapOf));
 
   /* Bilinear between the centres of the map's cells, in the map's own values; then its colour. */
-  const colourAt = (map, bounds, side) => {
+  const colourAt = (map, bounds, { width, height }) => {
     const steps = unpack(map.data);
     const unit = (map.high - map.low) / 255;
     const span = bounds.high - bounds.low || 1;
-    const axis = (count) => Array.from({ length: side }, (_, pixel) => {
-      const at = Math.min(Math.max(((pixel + 0.5) * count) / side - 0.5, 0), count - 1);
+    const axis = (count, length) => Array.from({ length }, (_, pixel) => {
+      const at = Math.min(Math.max(((pixel + 0.5) * count) / length - 0.5, 0), count - 1);
       const before = Math.floor(at);
       return [before, Math.min(before + 1, count - 1), at - before];
     });
-    const [rows, columns] = [axis(map.h), axis(map.w)];
+    const [rows, columns] = [axis(map.h, height), axis(map.w, width)];
     return (x, y) => {
       const [top, bottom, v] = rows[y];
       const [left, right, u] = columns[x];
@@ -79,10 +79,11 @@ if (document.getElementById("data")) {
     };
   };
 
-  const overlay = (pixels, side, map, bounds, share) => {
-    const colour = colourAt(map, bounds, side);
-    for (let y = 0, at = 0; y < side; y++) {
-      for (let x = 0; x < side; x++, at += 4) {
+  const overlay = (image, map, bounds, share) => {
+    const { data: pixels, width, height } = image;
+    const colour = colourAt(map, bounds, image);
+    for (let y = 0, at = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, at += 4) {
         const entry = colour(x, y);
         for (let part = 0; part < 3; part++) {
           pixels[at + part] = Math.round(pixels[at + part] * (1 - share) + lut[entry + part] * share);
@@ -92,32 +93,32 @@ if (document.getElementById("data")) {
   };
 
   /* White just inside the object and black just outside, so that it is seen on anything. */
-  const outline = (pixels, side, runs) => {
-    const inside = new Uint8Array(side * side);
+  const outline = ({ data: pixels, width, height }, runs) => {
+    const inside = new Uint8Array(width * height);
     runs.reduce((at, run, place) => {
       if (place % 2) inside.fill(1, at, at + run);
       return at + run;
     }, 0);
-    for (let y = 0, at = 0; y < side; y++) {
-      for (let x = 0; x < side; x++, at++) {
+    for (let y = 0, at = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, at++) {
         const mine = inside[at];
-        const edge = (x > 0 && inside[at - 1] !== mine) || (x < side - 1 && inside[at + 1] !== mine)
-          || (y > 0 && inside[at - side] !== mine) || (y < side - 1 && inside[at + side] !== mine);
+        const edge = (x > 0 && inside[at - 1] !== mine) || (x < width - 1 && inside[at + 1] !== mine)
+          || (y > 0 && inside[at - width] !== mine) || (y < height - 1 && inside[at + width] !== mine);
         if (edge) pixels.fill(mine ? 255 : 0, 4 * at, 4 * at + 3);
       }
     }
   };
 
   const drawPicture = (part) => {
-    const { side, mask } = picture();
+    const { width, height, mask } = picture();
     const map = mapOf(part);
     const canvas = part.find(".picture > canvas");
-    const image = new ImageData(new Uint8ClampedArray(state.pixels), side, side);
+    const image = new ImageData(new Uint8ClampedArray(state.pixels), width, height);
     const share = state.plain ? 0 : strength.value / 100;
     const bounds = map && (state.scale === "site" ? everywhere(part) : map);
-    if (map && share > 0) overlay(image.data, side, map, bounds, share);
-    if (mask && state.mask) outline(image.data, side, mask);
-    if (canvas.width !== side) canvas.width = canvas.height = side;
+    if (map && share > 0) overlay(image, map, bounds, share);
+    if (mask && state.mask) outline(image, mask);
+    Object.assign(canvas, { width, height });
     canvas.getContext("2d").putImageData(image, 0, 0);
     part.find(".ramp").classList.toggle("off", !map);
     part.find(".low").textContent = map ? write(bounds.low, bounds.low, bounds.high) : "";
@@ -235,7 +236,7 @@ if (document.getElementById("data")) {
   const choose = async (number) => {
     state.picture = number;
     state.pixels = null;
-    const { name, label, jpeg, side } = picture();
+    const { name, label, jpeg, width, height } = picture();
     thumbnails.forEach((button, place) => {
       button.tabIndex = place === number ? 0 : -1;
       if (place === number) button.setAttribute("aria-current", "true");
@@ -247,10 +248,10 @@ if (document.getElementById("data")) {
     image.src = `data:image/jpeg;base64,${jpeg}`;
     await image.decode();
     if (state.picture !== number) return;
-    const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
-    state.pixels = context.getImageData(0, 0, side, side).data;
+    state.pixels = context.getImageData(0, 0, width, height).data;
     find(".name").textContent = name;
     find(".label").textContent = label && `truly ${label}`;
     find(".place").textContent = `${number + 1} of ${data.pictures.length}`;
