@@ -25,6 +25,7 @@ TRAIN = ROOT / "benchmarks" / "results" / "train_step.json"
 GATES = ROOT / "benchmarks" / "results" / "gates.json"
 EXPLAIN = ROOT / "benchmarks" / "results" / "explain.json"
 SCENES = ROOT / "results" / "explain-scenes" / "explained.json"
+PHOTOGRAPHS = ROOT / "results" / "explain-imagenette" / "bam-coco.json"
 CIFAR = ROOT / "results" / "cifar100-resnet20" / "summary.json"
 TABLE_1B = ROOT / "results" / "bam-1b-resnet20" / "reproduction.json"
 
@@ -84,13 +85,9 @@ def scores(found: dict[str, Any]) -> str:
         "Means over pictures, with their 95 % t interval; "
         + ", ".join(f"{score}: n = {count}" for score, count in counts.items())
         + ".",
-        ", ".join(
-            f"{Path(one['name']).name}: {one['accuracy']:.1%} recognised"
-            for one in networks
-            if one["accuracy"] is not None
-        )
-        + f", of {found['pictures']} pictures.",
     ]
+    known = [f"{Path(one['name']).name} {one['accuracy']:.1%}" for one in networks if one["accuracy"] is not None]
+    notes += [f"Of {found['pictures']} pictures recognised: {', '.join(known)}."] if known else []
     return Grid(("network", "map", *kinds), rows, frozenset({"network", "map"}), notes).markdown().strip()
 
 
@@ -146,6 +143,7 @@ README_TABLES: dict[str, Table] = {
 }
 LOOKING_TABLES: dict[str, Table] = {
     "scenes": (SCENES, lambda path: scores(_json(path))),
+    "photographs": (PHOTOGRAPHS, lambda path: scores(_json(path))),
     "explain": (EXPLAIN, lambda path: looking(_json(path))),
 }
 SPEED_TABLES: dict[str, Table] = {
