@@ -87,7 +87,7 @@ def directly(factors: list[torch.Tensor], low: float, high: float) -> dict[str, 
     flat, edge = whole.flatten(1), 0.05 * (high - low)
     weights = whole.mean(1).flatten(1) - low
     weights = weights / weights.sum(1, keepdim=True)
-    spaced = whole.flatten(2)[:, :: -(-whole.shape[1] // 256), :: -(-whole[0, 0].numel() // 196)]
+    spaced = whole.flatten(2)[:, :: -(-whole.shape[1] // 128), :: -(-whole[0, 0].numel() // 100)]
     entropy = -(weights * weights.clamp(min=1e-300).log()).sum(1) / torch.tensor(float(weights.shape[1])).log()
     return {
         "mean": float(flat.mean()),
@@ -265,7 +265,7 @@ def test_no_whole_map_is_kept_unless_asked_for_and_nothing_grows(gate):
         model(images(64, 2))
     for name, site in records.items():
         batch, channels, height, width = site.shape
-        small = 4 * batch * (channels + height * width) + 256 * 196 + 4 * channels + 100
+        small = 4 * batch * (channels + height * width) + 128 * 100 + 4 * channels + 100
         assert tensors_in(site) == held[name] <= small < batch * channels * height * width
     with torch.no_grad(), record(model, feature_maps=True) as records:
         model(images(64))

@@ -1,17 +1,20 @@
 """The factor of one gate on one batch, from the small maps that make it up: what is to be known of it, cheaply."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from whatwhere.gates.gate import Factors
-from whatwhere.ops import combine_logits, factor
+from whatwhere.ops import factor
 
 __all__ = ["Acting", "acting"]
 
 # The lattice on which images are compared: at most so many channels and positions, evenly spaced.
-_CHANNELS, _POSITIONS = 256, 196
+_CHANNELS, _POSITIONS = 128, 100
+# As ``ops.combine_logits`` has it, into memory that is there.
+_JOIN: Mapping[str, Callable[..., Tensor]] = {"sum": torch.add, "product": torch.mul, "max": torch.maximum}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +26,7 @@ class Acting:
         positions: (B, P), its mean over channels; None where it weighs channels alone.
         mean: (B,) of each image; likewise ``square``, the mean of its square. In float64.
         ends: (2,), the least of all and the greatest.
-        lattice: (B, at most 256, at most 196) of it, evenly spaced.
+        lattice: (B, at most 128, at most 100) of it, evenly spaced.
     """
 
     channels: Tensor | None
@@ -66,26 +69,31 @@ def _product(row: Tensor | None, column: Tensor | None) -> Acting:
 
 
 def _joined(channel: Tensor | None, spatial: Tensor | None, how: str) -> Acting:
-    """``1 + sigmoid`` of joined logits, image by image."""
-    count = len(spatial if channel is None else channel)  # type: ignore[arg-type]
+    """``1 + sigmoid`` of joined logits, image by image, in memory that is used again: new memory would cost more."""
+    rows, columns = (None if one is None else one.float().flatten(2) for one in (channel, spatial))
+    known = [one for one in (rows, columns) if one is not None]
+    like, shape = known[0], [max(one.shape[dim] for one in known) for dim in (1, 2)]
+    attention, apart = like.new_empty(shape), like.new_empty(shape)
     channels, positions, spread, lows, highs, lattices = [], [], [], [], [], []
-    for i in range(count):
-        row, column = (None if one is None else one[i].float().flatten(1) for one in (channel, spatial))
-        attention = (column if row is None else combine_logits(row, column, how)).sigmoid()  # type: ignore[union-attr,arg-type]
+    for i in range(len(like)):
+        if rows is None or columns is None:
+            torch.sigmoid(like[i], out=attention)
+        else:
+            _JOIN[how](rows[i], columns[i], out=attention).sigmoid_()
         mean = attention.mean(1)
         channels.append(mean)
         positions.append(attention.mean(0))
-        spread.append((attention - mean[:, None]).square_().mean(dtype=torch.float64))
+        spread.append(torch.sub(attention, mean[:, None], out=apart).square_().mean(1))
         low, high = torch.aminmax(attention)
         lows.append(low)
         highs.append(high)
-        lattices.append(_spaced(_spaced(attention, 0, _CHANNELS), 1, _POSITIONS))
-    rows = 1 + torch.stack(channels)
+        lattices.append(_spaced(_spaced(attention, 0, _CHANNELS), 1, _POSITIONS).clone())
+    means = 1 + torch.stack(channels)
     return Acting(
-        channels=rows,
+        channels=means,
         positions=1 + torch.stack(positions),
-        mean=rows.double().mean(1),
-        square=torch.stack(spread) + rows.double().square().mean(1),
+        mean=means.double().mean(1),
+        square=torch.stack(spread).double().mean(1) + means.double().square().mean(1),
         ends=1 + torch.stack((torch.stack(lows).min(), torch.stack(highs).max())),
         lattice=1 + torch.stack(lattices),
     )

@@ -18,8 +18,8 @@ class Diagnosis:
         images: how many it saw.
         strength: how far the factor acts (``start="identity"``); None means wholly.
         mean: of the factor over images, channels and positions; likewise ``sd``, ``low`` and ``high``.
-        sd_images: the spread over images at one channel and position, root mean square over at most 256 channels and
-            196 positions, evenly spaced.
+        sd_images: the spread over images at one channel and position, root mean square over at most 128 channels and
+            100 positions, evenly spaced.
         sd_within: the spread inside an image, root mean square over images.
         saturated_low: share of the factor, there, in the lowest twentieth of the gate's range; likewise
             ``saturated_high``.

@@ -19,7 +19,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _SCORES = {
     "pointing": "how often the map's highest point lies on the object",
     "energy": "the share of the map's sum that lies on the object",
-    "iou": "overlap of object and map over their union, the map cut at the threshold that is best for it",
+    "iou": "overlap of object and map over their union, the map cut at the threshold that is best over all pictures",
     "insertion": "mean probability of the class while pixels are put in, the map's highest first: high is good",
     "deletion": "mean probability of the class while pixels are taken out, the map's highest first: low is good",
     "road": "how much sooner the class is lost when pixels are blurred away from the map's highest than from its "
