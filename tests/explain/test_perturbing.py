@@ -203,10 +203,6 @@ def test_the_blur_is_gaussian(size: tuple[int, int]) -> None:
     assert torch.allclose(blurred(images).double(), torch.from_numpy(oracle), atol=1e-5)
 
 
-# grad-cam hands tensors to NumPy
-of_grad_cam = pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")
-
-
 def some_road(maps: Tensor, images: int = 1, percentiles: tuple[int, ...] = PERCENTILES) -> Tensor:
     """ROAD on a network that looks at a bright square on dark ground."""
     pytest.importorskip("pytorch_grad_cam")
@@ -221,7 +217,6 @@ def square() -> Tensor:
     return mask
 
 
-@of_grad_cam
 def test_road_tells_a_perfect_map_from_its_inverse() -> None:
     perfect, inverse = some_road(square()[None]).item(), some_road(-square()[None]).item()
     flat = some_road(torch.ones(1, 2, 2)).item()
@@ -233,7 +228,6 @@ def test_road_tells_a_perfect_map_from_its_inverse() -> None:
     assert max(apart) - min(apart) > 0.1
 
 
-@of_grad_cam
 def test_road_is_the_same_for_an_image_alone_and_leaves_no_trace() -> None:
     maps, chance = torch.stack([square(), -square(), square()]), torch.get_rng_state()
     whole = some_road(maps, 3)

@@ -1,5 +1,6 @@
 """Whether a map shows what the network goes by: its answer while the map's highest positions come or go."""
 
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from math import ceil
@@ -134,7 +135,8 @@ def road(
     highest_first = 1 - order / order[0].numel()
     score = library.ROADCombined(list(percentiles))
     values = []
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the library's own calls of NumPy
         for image, relevance, label in zip(torch.split(images, 1), highest_first, classes.tolist(), strict=True):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(0)
