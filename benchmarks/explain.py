@@ -87,7 +87,7 @@ class Maps:
 
 
 class Ours(Maps):
-    """``whatwhere.explain.cams.Cam``."""
+    """``whatwhere.explain.activation.Cam``."""
 
     @contextmanager
     def entered(self) -> Iterator[None]:

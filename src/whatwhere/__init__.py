@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         unfold_norms,
     )
     from whatwhere.errors import WhatwhereError
-    from whatwhere.explain.diagnose import diagnose
-    from whatwhere.explain.record import record
+    from whatwhere.explain.diagnosing import diagnose
+    from whatwhere.explain.recording import record
     from whatwhere.explain.with_maps import WithMaps
     from whatwhere.gates import BAM, CBAM, SE, ChannelGate, Gate, Maps, SpatialGate
     from whatwhere.hub import load_network, load_released, save_network

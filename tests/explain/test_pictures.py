@@ -1,7 +1,6 @@
 """Pixels and masks as a network is given them, files that cannot be read, and reading ahead."""
 
 import gc
-import importlib
 import io
 import os
 import threading
@@ -14,11 +13,9 @@ from PIL import Image, ImageOps
 from support.image_files import SIZE, box_mask, noise, read_pictures, write_image, write_voc
 
 from whatwhere.data.annotations import Annotated, Object
-from whatwhere.explain import framing
+from whatwhere.explain import framing, reading
 from whatwhere.explain.framing import framed, masks
-from whatwhere.explain.pictures import pictures
-
-module = importlib.import_module("whatwhere.explain.pictures")  # its name in the package may be the function
+from whatwhere.explain.reading import pictures
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -233,8 +230,8 @@ def test_only_a_few_are_read_ahead_and_in_order(tmp_path, monkeypatch):
     for i in range(40):
         write_image(tmp_path / f"{i:02}.png", (i, 0, 0))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    really, opened = module._open, []
-    monkeypatch.setattr(module, "_open", lambda place: opened.append(place.path) or really(place))
+    really, opened = reading._open, []
+    monkeypatch.setattr(reading, "_open", lambda place: opened.append(place.path) or really(place))
     found = pictures([str(tmp_path)], image_size=SIZE)
     assert (len(found), opened) == (40, [])
     ahead = []

@@ -14,7 +14,7 @@ import whatwhere as ww
 from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import AttachError
 from whatwhere.explain import WithMaps, record
-from whatwhere.explain.record import Record, SiteRecord
+from whatwhere.explain.recording import Record, SiteRecord
 
 GATES = {
     "bam": "bam",

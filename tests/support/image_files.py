@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from whatwhere.errors import DataError
-from whatwhere.explain.pictures import pictures
+from whatwhere.explain.reading import pictures
 
 SIZE = (8, 8)
 

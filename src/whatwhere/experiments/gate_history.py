@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from whatwhere.experiments.atomic import write_bytes
-from whatwhere.explain.record import Record
+from whatwhere.explain.recording import Record
 from whatwhere.modes import evaluating
 
 __all__ = ["LINES", "GateHistory", "read_history"]

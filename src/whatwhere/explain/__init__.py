@@ -1,15 +1,22 @@
-"""What a network looks at: records of its gates, class activation maps, scores against objects, advice."""
+"""What a network looks at: records of its gates, class activation maps, scores against objects, advice.
 
-from whatwhere.explain.cams import METHODS, Cam, Cams, cams
-from whatwhere.explain.diagnose import diagnose
-from whatwhere.explain.diagnosis import Diagnosis
-from whatwhere.explain.explanation import Explanation, Look, Network, Score, Shown, SiteLook
-from whatwhere.explain.looking import explain
-from whatwhere.explain.opening import embedded, open_network
-from whatwhere.explain.pictures import Picture, Pictures, pictures
-from whatwhere.explain.record import Record, SiteRecord, record
-from whatwhere.explain.scores import Localisation
-from whatwhere.explain.with_maps import WithMaps
+Names are loaded on first use: who records gates needs no pictures and no networks by name.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whatwhere.explain.activation import METHODS, Cam, Cams, cams
+    from whatwhere.explain.diagnosing import diagnose
+    from whatwhere.explain.diagnosis import Diagnosis
+    from whatwhere.explain.explanation import Explanation, Look, Network, Score, Shown, SiteLook
+    from whatwhere.explain.looking import explain
+    from whatwhere.explain.opening import embedded, open_network
+    from whatwhere.explain.reading import Picture, Pictures, pictures
+    from whatwhere.explain.recording import Record, SiteRecord, record
+    from whatwhere.explain.scores import Localisation
+    from whatwhere.explain.with_maps import WithMaps
 
 __all__ = [
     "METHODS",
@@ -36,3 +43,26 @@ __all__ = [
     "pictures",
     "record",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("METHODS", "Cam", "Cams", "cams"), "activation"),
+    "diagnose": "diagnosing",
+    "Diagnosis": "diagnosis",
+    **dict.fromkeys(("Explanation", "Look", "Network", "Score", "Shown", "SiteLook"), "explanation"),
+    "explain": "looking",
+    **dict.fromkeys(("embedded", "open_network"), "opening"),
+    **dict.fromkeys(("Picture", "Pictures", "pictures"), "reading"),
+    **dict.fromkeys(("Record", "SiteRecord", "record"), "recording"),
+    "Localisation": "scores",
+    "WithMaps": "with_maps",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'whatwhere.explain' has no attribute {name!r}")
+    return getattr(import_module(f"whatwhere.explain.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import HostError, closest
-from whatwhere.explain.cams import Cam
-from whatwhere.explain.diagnose import Probe, diagnoses
+from whatwhere.explain.activation import Cam
+from whatwhere.explain.diagnosing import Probe, diagnoses
 from whatwhere.explain.explanation import Look, Network, Score, SiteLook
 from whatwhere.explain.judging import CAM, Judge
 from whatwhere.explain.layer import target_layer
 from whatwhere.explain.opening import class_numbers
-from whatwhere.explain.pictures import Picture
 from whatwhere.explain.randomising import randomised
-from whatwhere.explain.record import Record
+from whatwhere.explain.reading import Picture
+from whatwhere.explain.recording import Record
 from whatwhere.hub import GatedNetwork
 from whatwhere.modes import evaluating
 

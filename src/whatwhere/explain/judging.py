@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from whatwhere.explain.explanation import Score
 from whatwhere.explain.perturbing import insertion_deletion, road
-from whatwhere.explain.pictures import Picture
+from whatwhere.explain.reading import Picture
 from whatwhere.explain.scores import Localisation, on_pixels
 from whatwhere.moments import Moments, describe
 

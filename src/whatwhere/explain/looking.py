@@ -9,7 +9,7 @@ from whatwhere.errors import DataError
 from whatwhere.explain.explanation import Explanation, Look, Shown
 from whatwhere.explain.eye import Eye
 from whatwhere.explain.judging import union
-from whatwhere.explain.pictures import Picture, Pictures
+from whatwhere.explain.reading import Picture, Pictures
 from whatwhere.hub import GatedNetwork
 
 __all__ = ["SHUFFLED", "explain"]

@@ -14,7 +14,7 @@ from whatwhere.explain.figures.depth import depth
 from whatwhere.explain.figures.drawing import save
 from whatwhere.explain.figures.hierarchy import Passed, hierarchy
 from whatwhere.explain.figures.profiles import profiles
-from whatwhere.explain.record import record
+from whatwhere.explain.recording import record
 from whatwhere.files import way_out
 from whatwhere.hub import GatedNetwork
 from whatwhere.modes import evaluating

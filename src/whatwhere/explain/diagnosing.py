@@ -12,7 +12,7 @@ from whatwhere.errors import AttachError
 from whatwhere.explain.advice import advice
 from whatwhere.explain.diagnosis import Diagnosis
 from whatwhere.explain.finding import gates_of
-from whatwhere.explain.record import Record
+from whatwhere.explain.recording import Record
 from whatwhere.modes import evaluating
 from whatwhere.ops.reference import finish_block
 

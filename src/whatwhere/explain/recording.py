@@ -1,7 +1,8 @@
 """Watching what the gates of a network do, forward after forward, without a trace."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -48,6 +49,10 @@ class SiteRecord:
         self._means: tuple[Tensor | None, Tensor | None] = None, None  # of the last factor, by channel and by position
         self._waiting: tuple[Factors, tuple[int, ...]] | None = None
         self.settled_later = False
+        # Only where something may be compiled: to say so imports the compiler, which takes a second.
+        self._settle_untraced: Callable[[], None] = self.settle
+        if "torch._dynamo" in sys.modules:
+            self._settle_untraced = torch.compiler.disable(self.settle)  # type: ignore[no-untyped-call]
         self._others = 0  # images that a gate of another library saw
         self._tally = Tally(span(gate))
 
@@ -58,9 +63,8 @@ class SiteRecord:
         self._waiting = kept, tuple(x.shape)
         # In a compiled module that is known, the small maps leave the program as outputs, and its hook settles.
         if not (self.settled_later and torch.compiler.is_compiling()):
-            self.settle()
+            self._settle_untraced()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def settle(self) -> None:
         """Take in what a forward left."""
         if self._waiting is None:

@@ -13,7 +13,7 @@ from torchcam import methods
 
 import whatwhere as ww
 from whatwhere.errors import HostError
-from whatwhere.explain.cams import METHODS, Cam, cams
+from whatwhere.explain.activation import METHODS, Cam, cams
 from whatwhere.explain.layer import layers
 
 GRADIENTS = ["gradcam", "gradcampp", "xgradcam", "layercam"]
