@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.image_files import KINDS_OF_PIXELS
 
 from whatwhere.data import folder as folder_module
 from whatwhere.data import load, memory
@@ -235,15 +236,7 @@ def _decode_one(tmp_path, image, suffix, **options):
 
 @pytest.mark.parametrize(
     ("mode", "colour", "suffix", "rgb"),
-    [
-        ("L", 77, ".png", (77, 77, 77)),
-        ("1", 1, ".png", (255, 255, 255)),
-        ("LA", (77, 10), ".png", (77, 77, 77)),
-        ("RGBA", (10, 20, 30, 40), ".png", (10, 20, 30)),
-        ("CMYK", (0, 255, 255, 0), ".tif", (255, 0, 0)),
-        ("I;16", 0x4D12, ".png", (0x4D, 0x4D, 0x4D)),
-        ("I", 0x4D12, ".tif", (0x4D, 0x4D, 0x4D)),
-    ],
+    KINDS_OF_PIXELS,
     ids=["grey", "bilevel", "grey-alpha", "alpha", "cmyk", "16-bit", "32-bit"],
 )
 def test_every_kind_of_pixel_becomes_rgb(tmp_path, mode, colour, suffix, rgb):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from support.image_files import SIZE, box_mask, noise, read_pictures, write_image, write_voc
+from support.image_files import KINDS_OF_PIXELS, SIZE, box_mask, noise, read_pictures, write_image, write_voc
 
 from whatwhere.data.annotations import Annotated, Object
 from whatwhere.explain import framing, reading
@@ -118,16 +118,7 @@ def test_thin_images_are_pictures_too(tmp_path, size):
 
 @pytest.mark.parametrize(
     ("mode", "colour", "suffix", "rgb"),
-    [
-        ("L", 77, ".png", (77, 77, 77)),
-        ("1", 1, ".png", (255, 255, 255)),
-        ("LA", (77, 10), ".png", (77, 77, 77)),
-        ("RGBA", (10, 20, 30, 40), ".png", (10, 20, 30)),
-        ("CMYK", (0, 255, 255, 0), ".tif", (255, 0, 0)),
-        ("I;16", 0x4D12, ".png", (0x4D, 0x4D, 0x4D)),
-        ("I", 0x4D12, ".tif", (0x4D, 0x4D, 0x4D)),
-        ("I", -5, ".tif", (0, 0, 0)),
-    ],
+    [*KINDS_OF_PIXELS, ("I", -5, ".tif", (0, 0, 0))],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_kind_of_pixel(tmp_path, mode, colour, suffix, rgb, channels):

@@ -9,6 +9,16 @@ from whatwhere.errors import DataError
 from whatwhere.explain.reading import pictures
 
 SIZE = (8, 8)
+# Mode, colour, ending, and the RGB that it becomes.
+KINDS_OF_PIXELS = [
+    ("L", 77, ".png", (77, 77, 77)),
+    ("1", 1, ".png", (255, 255, 255)),
+    ("LA", (77, 10), ".png", (77, 77, 77)),
+    ("RGBA", (10, 20, 30, 40), ".png", (10, 20, 30)),
+    ("CMYK", (0, 255, 255, 0), ".tif", (255, 0, 0)),
+    ("I;16", 0x4D12, ".png", (0x4D, 0x4D, 0x4D)),
+    ("I", 0x4D12, ".tif", (0x4D, 0x4D, 0x4D)),
+]
 
 
 def write_image(path, colour=(10, 20, 30), size=(12, 9), **options):

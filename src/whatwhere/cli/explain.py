@@ -130,7 +130,7 @@ class Explain:
                 fix="whatwhere explain photos/*.jpg --model NETWORK; or whatwhere explain --demo",
             )
         named = ((self.model, self.checkpoint), (self.against, self.against_checkpoint))
-        if self.pretrained and not any(name and not file and not Path(name).is_dir() for name, file in named):
+        if self.pretrained and not any(self._fetched(name, file) for name, file in named):
             raise RunError("explain --pretrained: no network is left to fetch weights for", fix="leave it out")
         if self.against_checkpoint is not None and self.against is None:
             raise RunError("explain --against-checkpoint: no network is named for it", fix="name one by --against")
@@ -139,6 +139,10 @@ class Explain:
             if value is not None and value < least:
                 option = name.replace("_", "-")
                 raise RunError(f"explain --{option} {value}: it is {least} or more")
+
+    def _fetched(self, name: str | None, checkpoint: Path | None) -> bool:
+        """Whether a network's weights are those that its library publishes."""
+        return self.pretrained and name is not None and checkpoint is None and not Path(name).is_dir()
 
     def _networks(self) -> "dict[str, GatedNetwork]":
         from whatwhere.errors import RunError
@@ -153,7 +157,7 @@ class Explain:
                 gate=self.gate,
                 at=self.at,
                 image_size=self.image_size,
-                pretrained=self.pretrained and self.checkpoint is None and not Path(self.model).is_dir(),
+                pretrained=self._fetched(self.model, self.checkpoint),
             )
         }
         if self.against is not None:
@@ -162,7 +166,7 @@ class Explain:
                 self.against,
                 checkpoint=self.against_checkpoint,
                 image_size=None if Path(self.against).is_dir() else self.image_size,
-                pretrained=self.pretrained and self.against_checkpoint is None and not Path(self.against).is_dir(),
+                pretrained=self._fetched(self.against, self.against_checkpoint),
             )
         sizes = {(network.config.in_channels, *network.config.image_size) for network in networks.values()}
         if len(sizes) > 1:

@@ -1,6 +1,7 @@
 """What the gates of a network do while it is trained: a line an epoch."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ class GateHistory:
         profiles, sites = {}, []
         for name, site in records.items():
             seen = site.channels if site.channels is not None else site.positions
-            figures = {key: site.figures.get(key) for key in _FIGURES}
+            found = site.figures
+            figures = {key: found.get(key) for key in _FIGURES}
             drift = None
             if seen is not None:
                 profiles[name] = seen.float().mean(0).cpu()
@@ -94,4 +96,4 @@ def _apart(now: Tensor, before: Tensor | None) -> float | None:
     if before is None or before.shape != now.shape:
         return None
     apart = float((now - before).square().mean().sqrt())
-    return apart if apart == apart and apart != float("inf") else None
+    return apart if math.isfinite(apart) else None

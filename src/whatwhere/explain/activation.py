@@ -162,10 +162,9 @@ class Cam:
 
     def _start_graph(self, module: nn.Module, args: Any, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 4:
-            got = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
             raise HostError(
                 f"{self._call}: the output of {self.layer!r} is no feature map (images, channels, rows, columns)",
-                got=got,
+                got=_in_words(output),
                 fix="leave layer out, and the last feature map is taken",
             )
         features: Tensor = output
@@ -244,12 +243,15 @@ def _chosen(logits: Tensor, classes: Tensor | int | None, top: int, call: str) -
     return classes.to(logits.device).reshape(images, 1) if classes.shape == (images,) else classes.to(logits.device)
 
 
+def _in_words(output: Any) -> str:
+    return f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+
+
 def _check_logits(logits: Any, call: str) -> None:
     if not isinstance(logits, Tensor) or logits.ndim != 2:
-        got = f"a tensor {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise HostError(
             f"{call}: the network's output is one tensor of logits (images, classes)",
-            got=got,
+            got=_in_words(logits),
             fix="wrap the network in a module that returns the logits alone",
         )
 

@@ -46,7 +46,7 @@ class Eye:
         self._method, self._top = method, min(top, config.num_classes)
         self.classes = config.classes or tuple(str(number) for number in range(config.num_classes))
         self._numbers = class_numbers(self.classes)
-        self._target = None if target is None else _class(target, self.classes, name)
+        self._target = None if target is None else _class(target, self.classes, self._numbers, name)
         self._records = Record(self._model) if gated_modules(self._model) else None
         self._probe = Probe(self._model) if self._records else None
         self._judge = Judge(self.classes, target is not None)
@@ -74,13 +74,13 @@ class Eye:
         answers = logits.argmax(1).tolist()
         self._right += [answer == label for answer, label in zip(answers, labels, strict=True) if label >= 0]
         probabilities = logits.detach().float().softmax(1).gather(1, classes).tolist()
-        sites = {name: site for name, site in (self._records or {}).items() if site.calls}
-        placed = {name: site.positions for name, site in sites.items() if site.positions is not None}
+        sites = {name: (one.positions, one.channels) for name, one in (self._records or {}).items() if one.calls}
+        placed = {name: positions for name, (positions, _) in sites.items() if positions is not None}
         self._last = images, classes[:, 0], {CAM: cams[:, 0], **placed}
         self._judge.localise(batch, classes[:, 0].tolist(), self._last[2])
         looks = []
         for i in range(len(batch)):
-            of_sites = {name: SiteLook(_of(site.positions, i), _of(site.channels, i)) for name, site in sites.items()}
+            of_sites = {name: SiteLook(*(_of(found, i) for found in pair)) for name, pair in sites.items()}
             looks.append(Look(tuple(classes[i].tolist()), tuple(probabilities[i]), cams[i].cpu(), of_sites))
         return looks
 
@@ -152,8 +152,7 @@ def _of(batch: Tensor | None, i: int) -> Tensor | None:
     return None if batch is None else batch[i].float().cpu()
 
 
-def _class(target: str, classes: Sequence[str], name: str) -> int:
-    numbers: Mapping[str, int] = class_numbers(classes)
+def _class(target: str, classes: Sequence[str], numbers: Mapping[str, int], name: str) -> int:
     if target in numbers:
         return numbers[target]
     if target.isdecimal() and int(target) < len(classes):

@@ -61,7 +61,7 @@ def open_network(
     if Path(model).is_dir():
         _refuse(call, checkpoint=checkpoint, gate=gate, at=at, image_size=image_size, pretrained=pretrained or None)
         return _saved(Path(model), call)
-    hosts.skeleton(model)  # whose message an unknown name deserves
+    outline = hosts.skeleton(model, num_classes=_IMAGENET_CLASSES).state_dict()  # an unknown name ends here
     if checkpoint is None and not pretrained:
         raise HostError(
             f"{call}: without a checkpoint its weights would be random, and its maps would say nothing",
@@ -73,7 +73,7 @@ def open_network(
         raise HostError(f"{call}: --at says where gates stand, and none is named", fix="name them by --gate")
     call = f"explain(model={model!r}, checkpoint={None if checkpoint is None else str(checkpoint)!r})"
     state = {} if checkpoint is None else read_state(checkpoint, call).tensors
-    classes, stem = _outputs(model, state), _stem(model, state)
+    classes, stem = _outputs(outline, state), _stem(model, state)
     network = hosts.build(model, num_classes=classes, stem=stem, pretrained=pretrained)
     usual, mean, std = _taken(network, stem)
     side = image_size or usual
@@ -129,12 +129,11 @@ def _taken(network: nn.Module, stem: hosts.Stem) -> tuple[int, tuple[float, ...]
     return side, tuple(said.get("mean", IMAGENET[0])), tuple(said.get("std", IMAGENET[1]))
 
 
-def _outputs(model: str, state: Mapping[str, Tensor]) -> int:
-    """How many classes the checkpoint's classifier has: the sizes that alone differ from a network of 1000 classes."""
-    built = hosts.skeleton(model, num_classes=_IMAGENET_CLASSES).state_dict()
+def _outputs(outline: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> int:
+    """How many classes the checkpoint's classifier has: what alone differs from the outline, of 1000."""
     found = {
         len(state[key])
-        for key, wanted in built.items()
+        for key, wanted in outline.items()
         if key in state and wanted.shape[:1] == (_IMAGENET_CLASSES,) and state[key].shape[1:] == wanted.shape[1:]
     }
     return found.pop() if len(found) == 1 else _IMAGENET_CLASSES

@@ -204,12 +204,12 @@ class Record(Mapping[str, SiteRecord]):
 
     def __str__(self) -> str:
         heads = ("site", "gate", "images", "mean", "between images", "within")
-        rows = [heads]
+        rows: list[tuple[str, ...]] = [heads]
         for name, site in self._sites.items():
             found = site.figures
             numbers = [found.get(key) for key in ("mean", "sd_images", "sd_within")]
             shown = ["–" if number is None else f"{number:.4f}" for number in numbers]
-            rows.append((name, site.gate, str(found["images"]), *shown))  # type: ignore[arg-type]
+            rows.append((name, site.gate, str(found["images"]), *shown))
         widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 

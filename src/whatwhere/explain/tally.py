@@ -34,6 +34,8 @@ class Tally:
     def __init__(self, span: tuple[float, float] | None) -> None:
         self.images = 0
         self._span = span
+        edge = 0.0 if span is None else _EDGE * (span[1] - span[0])
+        self._edges = None if span is None else (span[0] + edge, span[1] - edge)
         # All sums stay on the gate's device until somebody asks.
         self._sums: Tensor | None = None  # mean, square, within, low and high share
         self._ends: Tensor | None = None  # minus the least, the greatest
@@ -49,10 +51,9 @@ class Tally:
         """Take in one batch; ``labels`` int64 (B,) if the classes are known."""
         inside = (found.square - found.mean.square()).clamp(min=0)
         sums = [found.mean.sum(), found.square.sum(), inside.sum()]
-        if self._span is not None:
-            edge = _EDGE * (self._span[1] - self._span[0])
-            sums.append((found.lattice < self._span[0] + edge).double().mean() * len(found.mean))
-            sums.append((found.lattice > self._span[1] - edge).double().mean() * len(found.mean))
+        if self._edges is not None:
+            sums.append((found.lattice < self._edges[0]).double().mean() * len(found.mean))
+            sums.append((found.lattice > self._edges[1]).double().mean() * len(found.mean))
         self._sums = _sum(self._sums, torch.stack(sums))
         self._ends = _most(self._ends, found.ends * found.ends.new_tensor((-1.0, 1.0)))
         self.images += len(found.mean)
@@ -104,8 +105,8 @@ class Tally:
             "entropy": None if self._entropy is None else float(self._entropy) / n,
             "classes": self._between_classes(),
         }
-        if self._span is not None:
-            found |= {"saturated_low": shares[0], "saturated_high": shares[1], "dead": self._dead(self._span)}
+        if self._edges is not None:
+            found |= {"saturated_low": shares[0], "saturated_high": shares[1], "dead": self._dead(self._edges[0])}
         return {"images": n, **{key: None if value is None else _finite(value) for key, value in found.items()}}
 
     def _between_images(self) -> float | None:
@@ -114,10 +115,8 @@ class Tally:
         mean = self._same / self.images
         return math.sqrt(max(float(self._squares / self.images - mean.square().mean()), 0.0))
 
-    def _dead(self, span: tuple[float, float]) -> float | None:
-        if self._raised is None:
-            return None
-        return float((self._raised < span[0] + _EDGE * (span[1] - span[0])).double().mean())
+    def _dead(self, edge: float) -> float | None:
+        return None if self._raised is None else float((self._raised < edge).double().mean())
 
     def _between_classes(self) -> float | None:
         """Adjusted for the share that classes without any meaning would have by chance; never below 0."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from whatwhere.attach.gated import gated_modules
 from whatwhere.errors import RunError
@@ -62,15 +63,16 @@ def passed(network: GatedNetwork, pictures: Sequence[Shown]) -> list[Passed]:
     images = as_input(network, torch.stack([one.pixels[: network.config.in_channels] for one in pictures]))
     with torch.no_grad(), evaluating(network), record(network.network, feature_maps=True) as records:
         network(images)
-    seen = {name: site for name, site in records.items() if site.before is not None and site.after is not None}
-    before = {name: site.before.float().mean(1).cpu() for name, site in seen.items()}  # type: ignore[union-attr]
-    after = {name: site.after.float().mean(1).cpu() for name, site in seen.items()}  # type: ignore[union-attr]
-    factors = {name: None if site.positions is None else site.positions.float().cpu() for name, site in seen.items()}
+    seen: dict[str, tuple[Tensor, Tensor, Tensor | None]] = {}
+    for name, site in records.items():
+        if site.before is not None and site.after is not None:
+            factor = None if site.positions is None else site.positions.float().cpu()
+            seen[name] = site.before.float().mean(1).cpu(), site.after.float().mean(1).cpu(), factor
     found = []
     for i, one in enumerate(pictures):
         sites = {
-            name: (before[name][i], after[name][i], None if factor is None else factor[i])
-            for name, factor in factors.items()
+            name: (before[i], after[i], None if factor is None else factor[i])
+            for name, (before, after, factor) in seen.items()
         }
         found.append(Passed(one.name, one.pixels, one.label, sites))
     return found
