@@ -34,11 +34,11 @@ def path(tmp_path):
 
 
 def test_there_and_back(path):
-    found = load_checkpoint(path)
+    found = load_checkpoint(path, Epoch)
     assert found.history == (EPOCH,)
     assert found.trial == {"lr": 0.1, "m": (0.5,)}
     assert all(torch.equal(found.model[name], value) for name, value in toy_net().state_dict().items())
-    assert load_checkpoint(path.with_name("other.pt")) is None
+    assert load_checkpoint(path.with_name("other.pt"), Epoch) is None
 
 
 def test_any_reader_of_torch_files_can_open_it(path):
@@ -62,7 +62,7 @@ def test_any_reader_of_torch_files_can_open_it(path):
 def test_damaged(path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(RunError) as caught:
-        load_checkpoint(path)
+        load_checkpoint(path, Epoch)
     assert str(caught.value) == (
         f"train: '{path}' is damaged, or is no checkpoint of whatwhere; it was not read\n{FIX}"
     )
@@ -87,7 +87,7 @@ def test_code_is_refused_even_with_a_right_digest(path):
     sprung = path.with_name("sprung")
     path.write_bytes(sealed({"model": Trap(str(sprung))}))
     with pytest.raises(RunError) as caught:
-        load_checkpoint(path)
+        load_checkpoint(path, Epoch)
     assert str(caught.value) == (
         f"train: '{path}' holds more than tensors and plain values, which could run code; it was not loaded\n"
         "  fix: do not trust where it came from; delete it to train this trial from the start"
@@ -95,20 +95,21 @@ def test_code_is_refused_even_with_a_right_digest(path):
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize("content", [{"model": {}}, [1], {"format": 3}], ids=["no format", "a list", "a later format"])
+@pytest.mark.parametrize("content", [{"model": {}}, [1], {"format": 4}], ids=["no format", "a list", "a later format"])
 def test_another_format(path, content):
     path.write_bytes(sealed(content))
     with pytest.raises(RunError) as caught:
-        load_checkpoint(path)
+        load_checkpoint(path, Epoch)
     assert str(caught.value) == f"train: '{path}' is no checkpoint that this version of whatwhere wrote\n{FIX}"
 
 
-def test_an_earlier_format(path):
-    path.write_bytes(sealed({"format": 1}))
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_earlier_format(path, number):
+    path.write_bytes(sealed({"format": number}))
     with pytest.raises(RunError) as caught:
-        load_checkpoint(path)
+        load_checkpoint(path, Epoch)
     assert str(caught.value) == (
-        f"train: '{path}' was written by an earlier version of whatwhere, whose random numbers were others\n"
+        f"train: '{path}' was written by an earlier version of whatwhere, whose checkpoints hold other things\n"
         "  fix: finish the trial with that version, or delete it to train this trial from the start"
     )
 

@@ -54,7 +54,7 @@ def test_no_images():
 
 def shown(tally, loss, logits, count):
     labels = torch.ones(count, dtype=torch.int64)
-    tally.add(torch.tensor(loss), hits(torch.tensor([logits]).expand(count, 2), labels), count)
+    tally.add(torch.tensor(loss), hits(torch.tensor([logits]).expand(count, 2), labels)[None], count)
 
 
 def test_tally_weighs_batches_by_their_images_and_finds_the_first_bad_one():
@@ -64,9 +64,9 @@ def test_tally_weighs_batches_by_their_images_and_finds_the_first_bad_one():
     shown(tally, 1.0, right, 3)
     shown(tally, 5.0, wrong, 1)
     assert tally.read() is None
-    assert (tally.images, tally.loss, tally.accuracy) == (4, 2.0, 0.75)
+    assert (tally.images, tally.loss, tally.noted) == (4, 2.0, [0.75])
     tally = Tally(state=tally.state())
-    assert (tally.images, tally.loss, tally.accuracy) == (4, 2.0, 0.75)
+    assert (tally.images, tally.loss, tally.noted) == (4, 2.0, [0.75])
     shown(tally, 1.0, right, 1)
     for _ in range(2):
         shown(tally, torch.inf, right, 1)

@@ -12,7 +12,7 @@ from train.toy import RECIPE, read_epochs, toy_net, toy_set, toy_splits
 
 from whatwhere.data import ImageSet
 from whatwhere.errors import RunError
-from whatwhere.train import Evaluation, train, trial
+from whatwhere.train import Evaluation, classification, train
 
 
 def weights_of(folder):
@@ -169,8 +169,8 @@ def test_the_test_images_are_looked_at_once(tmp_path, monkeypatch):
         seen.append("test" if torch.equal(images.labels, splits.test.labels) else "validation")
         return evaluate(model, images, *args, **kwargs)
 
-    evaluate = trial.evaluate
-    monkeypatch.setattr(trial, "evaluate", spy)
+    evaluate = classification.evaluate
+    monkeypatch.setattr(classification, "evaluate", spy)
     first = train(toy_net(), splits, RECIPE, seed=0, folder=tmp_path)
     assert seen == ["validation"] * 4 + ["test"]
     seen.clear()
@@ -191,7 +191,7 @@ def test_evaluation_needs_no_more_memory_than_training(tmp_path, batch_size, eva
 def test_however_large_the_batch_no_more_than_500_images_are_evaluated_at_once(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(
-        trial, "evaluate", lambda *_, batch_size, **__: sizes.append(batch_size) or Evaluation(1.0, 0.5, 0.5)
+        classification, "evaluate", lambda *_, batch_size, **__: sizes.append(batch_size) or Evaluation(1.0, 0.5, 0.5)
     )
     train(toy_net(), toy_splits(), replace(RECIPE, epochs=1, batch_size=400), seed=0, folder=tmp_path)
     assert sizes == [500, 500]
@@ -307,12 +307,12 @@ def test_an_empty_part(tmp_path):
     [
         ({"seed": 1}, "  got: seed=1; in the file seed=0"),
         ({"recipe": replace(RECIPE, lr=0.5, flip=False)}, "  got: lr=0.5, flip=False; in the file lr=0.05, flip=True"),
-        ({"splits": toy_splits(train=40)}, "  got: train_images=40; in the file train_images=72"),
+        ({"data": toy_splits(train=40)}, "  got: train_images=40; in the file train_images=72"),
     ],
     ids=["seed", "recipe", "data"],
 )
 def test_another_trials_folder(tmp_path, change, first_line):
-    asked = {"model": toy_net(), "splits": toy_splits(), "recipe": RECIPE, "seed": 0}
+    asked = {"model": toy_net(), "data": toy_splits(), "recipe": RECIPE, "seed": 0}
     train(**asked, folder=tmp_path)
     with pytest.raises(RunError) as caught:
         train(**{**asked, **change}, folder=tmp_path)

@@ -20,17 +20,17 @@ AGAIN = "then make the same call again; it goes on from the last finished epoch"
 def test_there_and_back(tmp_path):
     path = tmp_path / "metrics.jsonl"
     second = replace(EPOCH, epoch=2, lr=1 / 3, waiting=0.25, peak_bytes=5)
-    write_epochs(tmp_path, [EPOCH])
+    write_epochs(tmp_path, [EPOCH], Epoch)
     append_epoch(tmp_path, second)
     assert read_epochs(path) == [EPOCH, second]
     with open(path, "a") as file:
         file.write('{"epoch": 3, "l')
-    write_epochs(tmp_path, [EPOCH])
+    write_epochs(tmp_path, [EPOCH], Epoch)
     assert read_epochs(path) == [EPOCH]
 
 
 def test_a_table_for_spreadsheets(tmp_path):
-    write_epochs(tmp_path, [EPOCH])
+    write_epochs(tmp_path, [EPOCH], Epoch)
     append_epoch(tmp_path, replace(EPOCH, epoch=2, lr=1 / 3, waiting=0.25, peak_bytes=5))
     assert (tmp_path / "metrics.csv").read_text() == (
         "epoch,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,seconds,images_per_second,"

@@ -102,6 +102,7 @@ def test_a_rank_without_memory_in_the_middle_of_a_backward_still_finds_out_what_
 def test_alone_everything_is_plain():
     ranks, values = Ranks(), torch.tensor([1.0])
     assert ranks.sum(values) is values
+    assert ranks.joined(values) is values
     assert (ranks.any(True), ranks.any(False), ranks.share(7)) == (True, False, (0, 7))
     assert [Ranks(rank, 3).share(7) for rank in range(3)] == [(0, 2), (2, 4), (4, 7)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from whatwhere.errors import RunError
 from whatwhere.train.files import write_atomically
-from whatwhere.train.metrics import Epoch
+from whatwhere.train.task import Measured
 
 __all__ = [
     "Checkpoint",
@@ -27,8 +27,8 @@ __all__ = [
 
 _TAG = b"sha256:"
 _TAG_LENGTH = len(_TAG) + 64
-_FORMAT = 2
-_EARLIER = 1
+_FORMAT = 3
+_EARLIER = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Checkpoint:
         best_digest: SHA-256 of the ``best.safetensors`` that belongs to it, ``""`` before there is one.
         average: the moving average of the weights, empty when there is none.
         step: steps taken of the epoch after the last finished one; the next fields are about those.
-        tally: their losses and right answers.
+        tally: their losses and what was noted of their images.
         seconds: what they took.
         waiting: seconds of these in which images were waited for.
     """
@@ -54,7 +54,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     optimiser: dict[str, Any]
     scaler: dict[str, Any]
-    history: tuple[Epoch, ...]
+    history: tuple[Measured, ...]
     trial: dict[str, Any]
     best_digest: str
     average: dict[str, Tensor] = field(default_factory=dict)
@@ -84,8 +84,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_atomically(path, buffer.getbuffer())
 
 
-def load_checkpoint(path: Path) -> Checkpoint | None:
-    """The checkpoint in ``path``, on the CPU; None when there is no such file. Nothing in it is run.
+def load_checkpoint(path: Path, epoch: type[Any]) -> Checkpoint | None:
+    """The checkpoint in ``path``, its epochs as ``epoch``, on the CPU; None without a file. Nothing in it is run.
 
     Raises:
         RunError: the file cannot be read, was cut short or changed, or holds more than tensors and plain values.
@@ -108,14 +108,14 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             fix=f"do not trust where it came from; {fix}",
         ) from error
     number = content.pop("format", None) if isinstance(content, dict) else None
-    if number == _EARLIER:
+    if number in _EARLIER:
         raise RunError(
-            f"train: '{path}' was written by an earlier version of whatwhere, whose random numbers were others",
+            f"train: '{path}' was written by an earlier version of whatwhere, whose checkpoints hold other things",
             fix=f"finish the trial with that version, or {fix}",
         )
     if number != _FORMAT:
         raise RunError(f"train: '{path}' is no checkpoint that this version of whatwhere wrote", fix=fix)
-    history = tuple(Epoch(**one) for one in content.pop("history"))
+    history = tuple(epoch(**one) for one in content.pop("history"))
     return Checkpoint(history=history, **content)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from whatwhere.train.recipe import Recipe
 from whatwhere.train.seeds import seed_of
 
 __all__ = ["Batch", "Feed", "check_batch", "in_order", "next_batch"]
+
+AnyBatch = TypeVar("AnyBatch")
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Batch:
     labels: Tensor
     total: int
     copied: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def parts(self, count: int) -> list[tuple[Tensor, Tensor]]:
+        """The slice in ``count`` micro-batches."""
+        return list(zip(self.images.tensor_split(count), self.labels.tensor_split(count), strict=True))
 
 
 def check_batch(recipe: Recipe, ranks: Ranks) -> None:
@@ -110,7 +119,7 @@ class Feed:
             yield Batch(images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True), total)
 
 
-def next_batch(batches: Iterator[Batch], name: str, place: str) -> Batch:
+def next_batch(batches: Iterator[AnyBatch], name: str, place: str) -> AnyBatch:
     """The next one, which is due.
 
     Raises:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from whatwhere.errors import RunError, closest
-from whatwhere.train.metrics import Epoch
 from whatwhere.train.recipe import Recipe
+from whatwhere.train.task import Measured
 
 __all__ = ["LOGGERS", "check_loggers", "logging"]
 
-Log = Callable[[Epoch], None]
+Log = Callable[[Measured], None]
 
 
 def check_loggers(names: Sequence[str]) -> None:
@@ -54,14 +54,14 @@ def logging(names: Sequence[str], folder: Path, recipe: Recipe, seed: int, done:
     with ExitStack() as stack:
         logs = [stack.enter_context(LOGGERS[name](folder, recipe, seed, done)) for name in dict.fromkeys(names)]
 
-        def log(one: Epoch) -> None:
+        def log(one: Measured) -> None:
             for each in logs:
                 each(one)
 
         yield log
 
 
-def _values(one: Epoch) -> dict[str, Any]:
+def _values(one: Measured) -> dict[str, Any]:
     return {name: value for name, value in asdict(one).items() if value is not None and name != "epoch"}
 
 
@@ -72,7 +72,7 @@ def _tensorboard(folder: Path, recipe: Recipe, seed: int, done: int) -> Iterator
     writer: Any = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
     try:
 
-        def log(one: Epoch) -> None:
+        def log(one: Measured) -> None:
             for name, value in _values(one).items():
                 writer.add_scalar(name, value, one.epoch)
             writer.flush()

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from whatwhere.data import ImageSet, Splits
+from whatwhere.data import Splits
 from whatwhere.errors import RunError, Stopped
+from whatwhere.train.classification import Classification
 from whatwhere.train.engine import engine
-from whatwhere.train.feeding import Batch, Feed, check_batch, next_batch
+from whatwhere.train.feeding import check_batch, next_batch
 from whatwhere.train.files import make_folder
 from whatwhere.train.loggers import check_loggers, logging
 from whatwhere.train.memory import SMALLER, out_of_memory, peak_bytes, smaller_batch
-from whatwhere.train.metrics import Epoch
 from whatwhere.train.progress import ProgressLine
 from whatwhere.train.ranks import Ranks
 from whatwhere.train.recipe import Recipe
@@ -25,7 +25,8 @@ from whatwhere.train.seeds import seed_of
 from whatwhere.train.signals import StopRequest, stop_requests
 from whatwhere.train.step import Stepper
 from whatwhere.train.sync_norm import synchronised
-from whatwhere.train.trial import Trained, Trial
+from whatwhere.train.task import Batch, Measured, Task
+from whatwhere.train.trial import Trial
 
 __all__ = ["train"]
 
@@ -35,15 +36,15 @@ _STEPS_BETWEEN_AGREEMENTS = 5
 
 def train(
     model: nn.Module,
-    splits: Splits,
+    data: Splits | Task,
     recipe: Recipe,
     *,
     seed: int,
     folder: Path,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    on_epoch: Callable[[Any], None] | None = None,
     progress: bool = True,
     loggers: Sequence[str] = (),
-) -> Trained:
+) -> Any:
     """Trains ``model`` in place, or goes on where an earlier, broken-off call of the same trial stopped.
 
     ``folder`` gets ``metrics.jsonl`` and ``metrics.csv`` (a line an epoch), ``checkpoint.pt`` (after each epoch) and
@@ -62,13 +63,17 @@ def train(
     Args:
         model: initialised by the caller, the same way for each call. Left in eval mode with the best epoch's weights,
             on the device that Accelerate chose (``ACCELERATE_USE_CPU=1`` for the CPU).
-        splits: the images; sets are moved to that device as bytes, streams are read as they are needed.
+        data: labelled images to classify, of which sets are moved to that device as bytes and streams are read as they
+            are needed; or another `Task`, such as ``detect.Detection``.
         recipe: how to train. An epoch's last batch may be short; one of a single image is left out.
         seed: of the order of the images, their augmentation and the network's own chance (dropout).
         folder: of this trial alone, shared by its processes; made when missing.
         on_epoch: called in the first process after each epoch trained in this call, its checkpoint written.
         progress: a line on stderr, when that is a terminal.
         loggers: where else to show the epochs: ``"tensorboard"``, ``"wandb"``.
+
+    Returns:
+        What the task makes of it: a `Trained` for labelled images.
 
     Raises:
         Stopped: a signal asked for it; the same call goes on from there.
@@ -78,11 +83,8 @@ def train(
             share the batch, or one of them ended; a process that reads images was killed; the machine cannot do what
             the recipe asks for; a logger is unknown or not installed.
     """
-    for part in ("train", "validation", "test"):
-        if len(getattr(splits, part)) == 0:
-            raise RunError(
-                f"train: '{splits.name}' has no {part} images", fix="load it with enough images for each part"
-            )
+    task: Task = Classification(data) if isinstance(data, Splits) else data
+    task.check(recipe)
     check_loggers(loggers)
     with engine(recipe) as accelerator, stop_requests() as request:
         device = accelerator.device
@@ -92,7 +94,7 @@ def train(
         chance = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
         with ranks.together(), chance:
             ranks.alone(lambda: make_folder(folder))
-            trial = Trial(model, splits, recipe, seed, folder, accelerator, ranks)
+            trial = Trial(model, task, recipe, seed, folder, accelerator, ranks)
             trial.resume()
             if len(trial.history) < recipe.epochs:
                 run = _Run(trial, accelerator, request)
@@ -114,13 +116,14 @@ class _Run:
 
     def __init__(self, trial: Trial, accelerator: Any, request: StopRequest) -> None:
         self._trial, self._request, self._device = trial, request, accelerator.device
-        self._recipe, self._ranks, self._splits = trial.recipe, trial.ranks, trial.splits
-        name, kind = self._splits.name, self._device.type
+        self._recipe, self._ranks, self._task = trial.recipe, trial.ranks, trial.task
+        name, kind = self._task.name, self._device.type
         with out_of_memory(lambda: (f"at moving the images of '{name}' to the {kind}", "fewer (limit=)")):
-            self._feed = Feed(self._splits.train, self._recipe, trial.seed, self._ranks, self._device)
-            kept = isinstance(self._splits.validation, ImageSet)
-            self._validation: Any = self._splits.validation.to(self._device) if kept else self._splits.validation
-        self._stepper = Stepper(trial.model, trial.optimiser, self._splits, self._recipe, self._ranks, accelerator)
+            self._feed = self._task.feed(self._recipe, trial.seed, self._ranks, self._device)
+            self._validation = self._task.part("validation", self._device)
+        size = self._recipe.batch_size // (self._ranks.world * self._recipe.accumulate)
+        forward = self._task.forward(trial.model, self._recipe, self._device, size)
+        self._stepper = Stepper(forward, trial.optimiser, self._recipe, self._ranks, accelerator)
         self._epoch, self._training = len(trial.history) + 1, True
 
     def words(self) -> tuple[str, str]:
@@ -130,9 +133,7 @@ class _Run:
             return where, SMALLER
         return where, smaller_batch(self._recipe, self._ranks.world, self._stepper.rehearse)
 
-    def go(
-        self, on_epoch: Callable[[Epoch], None] | None, progress: bool, loggers: Sequence[str], folder: Path
-    ) -> None:
+    def go(self, on_epoch: Callable[[Any], None] | None, progress: bool, loggers: Sequence[str], folder: Path) -> None:
         """Trains, validates and keeps one epoch after another."""
         trial, recipe, first, done = self._trial, self._recipe, self._ranks.first, len(self._trial.history)
         with (
@@ -170,7 +171,7 @@ class _Run:
                 self._look()
                 position.seconds = time.perf_counter() - start
                 speed = tally.images / position.seconds
-                line.show(self._epoch, step, loss=tally.loss, accuracy=tally.accuracy, speed=speed)
+                line.show(self._epoch, step, loss=tally.loss, noted=self._task.words(tally.noted), speed=speed)
             if stopping:
                 self._stop()
 
@@ -178,7 +179,7 @@ class _Run:
         """The batch of ``step``, and the time that it was waited for."""
         position, asked = self._trial.position, time.perf_counter()
         try:
-            return next_batch(batches, self._splits.name, f"epoch {self._epoch}, step {step} of {self._feed.steps}")
+            return next_batch(batches, self._task.name, f"epoch {self._epoch}, step {step} of {self._feed.steps}")
         except RunError:
             if self._request.name and self._ranks.world == 1:  # the signal went to the processes that read images too
                 self._look()
@@ -211,24 +212,22 @@ class _Run:
             fix="the same call goes on from there",
         )
 
-    def _validate(self, peak: int | None) -> Epoch:
+    def _validate(self, peak: int | None) -> Measured:
         """The epoch with what the validation images say of it."""
         position, tally = self._trial.position, self._trial.position.tally
         found = self._trial.evaluate(self._validation)
         if not math.isfinite(found.loss):
             raise _diverged(f"train: the validation loss became {found.loss} after epoch {self._epoch}")
-        return Epoch(
+        common = dict(
             epoch=self._epoch,
             lr=self._lr(self._feed.steps),
             train_loss=tally.loss,
-            train_accuracy=tally.accuracy,
-            validation_loss=found.loss,
-            validation_accuracy=found.accuracy,
             seconds=position.seconds,
             images_per_second=tally.images / position.seconds,
             waiting=position.waiting / position.seconds,
             peak_bytes=peak,
         )
+        return self._task.measured(tally.noted, found, common)
 
 
 def _diverged(rule: str) -> RunError:

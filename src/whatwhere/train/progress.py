@@ -8,7 +8,7 @@ __all__ = ["ProgressLine"]
 
 
 class ProgressLine:
-    """Epoch, loss, accuracy, images a second and time left, on stderr; nothing where stderr is no terminal.
+    """Epoch, loss, what is noted, images a second and time left, on stderr; nothing where stderr is no terminal.
 
     Args:
         name: what the line begins with.
@@ -35,10 +35,10 @@ class ProgressLine:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, epoch: int, step: int, *, loss: float, accuracy: float, speed: float) -> None:
+    def show(self, epoch: int, step: int, *, loss: float, noted: str, speed: float) -> None:
         """Sets the line after ``step`` (from 1) of ``epoch`` (from 1); ``speed`` is images a second."""
         if self._bar is not None:
-            note = f"epoch {epoch}/{self._epochs}  loss {loss:.3f}  accuracy {accuracy:.1%}  {speed:,.0f} images/s"
+            note = f"epoch {epoch}/{self._epochs}  loss {loss:.3f}  {noted}  {speed:,.0f} images/s"
             self._bar.update(self._task, completed=(epoch - 1) * self._steps + step, note=note)
 
 

@@ -46,6 +46,21 @@ class Ranks:
         dist.all_reduce(there)
         return there.cpu()
 
+    def joined(self, rows: Tensor) -> Tensor:
+        """The rows of all processes below one another, the first process's on top; float64 on the CPU, exact.
+
+        Args:
+            rows: float64 (n, columns) on the CPU; n may differ from process to process and be 0.
+        """
+        if self.world == 1:
+            return rows
+        counts = torch.zeros(self.world, dtype=torch.float64)
+        counts[self.rank] = len(rows)
+        ends = self.sum(counts).long().cumsum(0).tolist()
+        whole = torch.zeros(ends[-1], rows.shape[1], dtype=torch.float64)
+        whole[ends[self.rank] - len(rows) : ends[self.rank]] = rows
+        return self.sum(whole)
+
     def any(self, flag: bool) -> bool:
         """Whether some process says so."""
         return bool(self.sum(torch.tensor([float(flag)], dtype=torch.float64))[0] > 0) if self.world > 1 else flag

@@ -7,10 +7,11 @@ from typing import Any
 
 from whatwhere.errors import RunError, closest
 
-__all__ = ["OPTIMISERS", "PRECISIONS", "SCHEDULES", "Recipe"]
+__all__ = ["AUGMENTS", "OPTIMISERS", "PRECISIONS", "SCHEDULES", "Recipe"]
 
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step")
+AUGMENTS = ("none", "flip", "scale", "ssd")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -87,6 +88,9 @@ class Recipe:
         graphs: whether the compiled step is recorded as CUDA graphs; needs ``compile`` and a GPU.
         deterministic: whether only operations that give the same bits each time are allowed, on a GPU at some speed.
         sync_norm: whether batch norms take their statistics over all processes; one process alone is not changed.
+        augment: how a detector's images and boxes are changed: ``"none"``, ``"flip"``, ``"scale"`` (and flip) or
+            ``"ssd"`` (colours, zoom, crops and flip; Liu et al. 2016); None for what suits the detector. Labelled
+            images are changed by ``padding`` and ``flip``.
         decay_norms: whether biases and norms decay too, as in the scripts released with BAM and CBAM.
 
     Raises:
@@ -117,12 +121,15 @@ class Recipe:
     deterministic: bool = False
     sync_norm: bool = False
     decay_norms: bool = False
+    augment: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.milestones, list):
             object.__setattr__(self, "milestones", tuple(self.milestones))
         for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             self._check_name(name, known)
+        if self.augment is not None:
+            self._check_name("augment", AUGMENTS)
         for field in fields(self):
             if field.name in _CHECKS:
                 fits, words = _CHECKS[field.name]

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from whatwhere.data import Splits
 from whatwhere.errors import RunError
 from whatwhere.train.averaging import Average
 from whatwhere.train.checkpoint import (
@@ -22,47 +21,15 @@ from whatwhere.train.checkpoint import (
     pack_weights,
     save_checkpoint,
 )
-from whatwhere.train.evaluate import Evaluation, evaluate
 from whatwhere.train.files import settle, sweep, write_atomically
-from whatwhere.train.metrics import LINES, ROWS, Epoch, append_epoch, best_of, write_epochs
+from whatwhere.train.metrics import LINES, ROWS, append_epoch, best_of, write_epochs
 from whatwhere.train.optimiser import build_optimiser
 from whatwhere.train.ranks import Ranks
 from whatwhere.train.recipe import Recipe
-from whatwhere.train.step import autocast
 from whatwhere.train.tally import Tally
+from whatwhere.train.task import Measured, Task
 
-__all__ = ["Position", "Trained", "Trial"]
-
-_EVALUATED = 500
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What came of a trial.
-
-    Args:
-        test_accuracy: fraction of the test images right, by the weights of the best epoch; likewise ``test_loss``.
-        test_loss: mean cross-entropy.
-        best_epoch: the first of highest validation accuracy, from 1.
-        validation_accuracy: of that epoch.
-        epochs: trained.
-        train_seconds: of all epochs, evaluation and writing not counted, interruptions neither.
-        images_per_second: training images by those seconds.
-        test_top5: fraction of the test images whose label is among the five of highest logit.
-        waiting: fraction of ``train_seconds`` spent waiting for images; None where an epoch did not say.
-        peak_bytes: the most memory an epoch used (``Epoch.peak_bytes``); likewise.
-    """
-
-    test_accuracy: float
-    test_loss: float
-    best_epoch: int
-    validation_accuracy: float
-    epochs: int
-    train_seconds: float
-    images_per_second: float
-    test_top5: float | None = None
-    waiting: float | None = None
-    peak_bytes: int | None = None
+__all__ = ["Position", "Trial"]
 
 
 @dataclass
@@ -70,7 +37,7 @@ class Position:
     """How far the epoch has come that is being trained.
 
     Args:
-        tally: losses and right answers of its steps.
+        tally: losses of its steps and what is noted of them.
         step: steps taken.
         seconds: that they took.
         waiting: of these, what was spent waiting for images.
@@ -89,7 +56,7 @@ class Trial:
 
     Args:
         model: moved to the device, and to the recipe's memory format, in place.
-        splits: the data.
+        task: what is learnt.
         recipe: how to train.
         seed: of the trial.
         folder: of the trial alone, and one for all processes.
@@ -98,9 +65,9 @@ class Trial:
     """
 
     def __init__(
-        self, model: nn.Module, splits: Splits, recipe: Recipe, seed: int, folder: Path, accelerator: Any, ranks: Ranks
+        self, model: nn.Module, task: Task, recipe: Recipe, seed: int, folder: Path, accelerator: Any, ranks: Ranks
     ) -> None:
-        self.splits, self.recipe, self.seed, self.ranks = splits, recipe, seed, ranks
+        self.task, self.recipe, self.seed, self.ranks = task, recipe, seed, ranks
         # moved here and not by accelerator.prepare, which would leave an autocasting forward on the caller's model
         model.to(accelerator.device)
         if recipe.channels_last:
@@ -111,7 +78,7 @@ class Trial:
         self._accelerator, self._folder = accelerator, folder
         self.checkpoint_path = folder / "checkpoint.pt"
         self._best_path = folder / "best.safetensors"
-        self.history: tuple[Epoch, ...] = ()
+        self.history: tuple[Measured, ...] = ()
         self._best_digest = ""
         self.position = Position(Tally(ranks))
 
@@ -122,8 +89,7 @@ class Trial:
 
     @property
     def _identity(self) -> dict[str, Any]:
-        sizes = {f"{part}_images": len(getattr(self.splits, part)) for part in ("train", "validation", "test")}
-        return {**asdict(self.recipe), "seed": self.seed, "data": self.splits.name, **sizes}
+        return {**asdict(self.recipe), "seed": self.seed, **self.task.identity()}
 
     def resume(self) -> None:
         """Takes up the checkpoint, if there is one, and makes the other files agree with it.
@@ -136,13 +102,13 @@ class Trial:
         def look() -> None:
             for name in (LINES, ROWS, self.checkpoint_path.name, self._best_path.name):
                 sweep(self._folder / name)
-            found.append(load_checkpoint(self.checkpoint_path))
+            found.append(load_checkpoint(self.checkpoint_path, self.task.epoch))
             if found[0] is not None:
                 check_trial(self.checkpoint_path, self._identity, found[0].trial)
                 check_network(self.checkpoint_path, self.model.state_dict(), found[0].model)
 
         self.ranks.alone(look)
-        checkpoint = found[0] if found else load_checkpoint(self.checkpoint_path)
+        checkpoint = found[0] if found else load_checkpoint(self.checkpoint_path, self.task.epoch)
         if self.ranks.any(checkpoint is None) and self.ranks.any(checkpoint is not None):
             raise RunError(
                 f"train: '{self._folder}' is not the same folder for all processes",
@@ -164,7 +130,7 @@ class Trial:
             self.position = Position(Tally(self.ranks, found.tally), found.step, found.seconds, found.waiting)
 
     def _mend(self) -> None:
-        write_epochs(self._folder, self.history)
+        write_epochs(self._folder, self.history, self.task.epoch)
         # killed after the checkpoint and before the weights were written, perhaps
         if self.history and not self.position.step and best_of(self.history) == self.history[-1]:
             settle(self._best_path, pack_weights(self.evaluated.state_dict()))
@@ -174,7 +140,7 @@ class Trial:
         if self._average is not None:
             self._average.update(self.model)
 
-    def keep(self, done: Epoch) -> None:
+    def keep(self, done: Measured) -> None:
         """Writes the epoch down; the checkpoint decides, and `resume` mends the other files by it."""
         history = (*self.history, done)
         self.position = Position(Tally(self.ranks))
@@ -198,7 +164,7 @@ class Trial:
             lambda: save_checkpoint(self.checkpoint_path, self._checkpoint(self.history, self._best_digest))
         )
 
-    def _checkpoint(self, history: tuple[Epoch, ...], digest: str) -> Checkpoint:
+    def _checkpoint(self, history: tuple[Measured, ...], digest: str) -> Checkpoint:
         scaler = self._accelerator.scaler
         return Checkpoint(
             model=dict(self.model.state_dict()),
@@ -214,42 +180,38 @@ class Trial:
             waiting=self.position.waiting,
         )
 
-    def evaluate(self, part: Any) -> Evaluation:
+    def evaluate(self, part: Any) -> Any:
         """The state of things on ``part``, by the first process's buffers where they differ."""
         for network in {id(each): each for each in (self.model, self.evaluated)}.values():
             self.ranks.spread(network.buffers())
         micro_batch = self.recipe.batch_size // (self.ranks.world * self.recipe.accumulate)
-        with autocast(self.recipe, self._accelerator.device):
-            return evaluate(
-                self.evaluated,
-                part,
-                self.splits,
-                channels_last=self.recipe.channels_last,
-                batch_size=min(_EVALUATED, 2 * micro_batch),  # memory that trains a batch evaluates two
-                ranks=self.ranks,
-            )
+        return self.task.evaluate(
+            self.evaluated,
+            part,
+            self.recipe,
+            self.ranks,
+            self._accelerator.device,
+            2 * micro_batch,  # memory that trains a batch evaluates two
+        )
 
-    def finish(self) -> Trained:
+    def finish(self) -> Any:
         """Takes the best epoch's weights to the test images; they are the model's from now on."""
         self.ranks.alone(self._load_best)
         self.ranks.spread(self.model.state_dict().values())
         self._average = None
-        test = self.evaluate(self.splits.test)
+        test = self.evaluate(self.task.part("test", self._accelerator.device))
         best = best_of(self.history)
         seconds = math.fsum(one.seconds for one in self.history)
         images = math.fsum(one.seconds * one.images_per_second for one in self.history)
-        return Trained(
-            test_accuracy=test.accuracy,
-            test_loss=test.loss,
+        common = dict(
             best_epoch=best.epoch,
-            validation_accuracy=best.validation_accuracy,
             epochs=len(self.history),
             train_seconds=seconds,
             images_per_second=images / seconds,
-            test_top5=test.top5,
             waiting=_if_all(math.fsum, [one.waiting and one.waiting * one.seconds / seconds for one in self.history]),
             peak_bytes=_if_all(max, [one.peak_bytes for one in self.history]),
         )
+        return self.task.trained(best, test, common)
 
     def _load_best(self) -> None:
         self.model.load_state_dict(load_weights(self._best_path, self._best_digest))
