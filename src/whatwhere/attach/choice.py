@@ -64,11 +64,15 @@ def _at_place(finder: Finder, place: str, call: str) -> list[Site]:
     sites = finder.find(place)
     if sites:
         return sites
+    if finder.trace.cut is not None and not finder.unplaced(place):
+        raise finder.trace.cut
     why = "no map is downsampled after the stem"
     if finder.unplaced(place):
         why = f"{finder.unplaced(place)} such maps are there, and none has a module of its own"
     elif place == "blocks":
         why = "no residual branch is added to a shortcut"
+    elif place == "heads":
+        why = "no two predictions are made from one map"
     others = [f"{other} ({len(finder.find(other))})" for other in PLACES if finder.find(other)]
     raise AttachError(
         f"{call}: {why} in this network, as far as its forward shows; nothing was changed",

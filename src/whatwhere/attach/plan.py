@@ -32,6 +32,8 @@ class Plan:
         sites: where the gates go, in the order of the forward.
         costs: one ``Cost`` a site: parameters, MACs and bytes for one image.
         unplaced: how many maps of that place have no module of their own, before or after which a gate could stand.
+        cut_in: the module whose forward depends on the values of its tensors, where the host could be followed no
+            further; empty when all of it was seen.
     """
 
     host: str
@@ -41,6 +43,7 @@ class Plan:
     sites: list[Site]
     costs: list[Cost] = field(repr=False)
     unplaced: int = 0
+    cut_in: str = ""
 
     @property
     def parameters(self) -> int:
@@ -75,8 +78,13 @@ class Plan:
         rows.append((*total, f"{self.parameters:,}", f"{self.macs:,}", f"{self.bytes_kept:,}"))
         widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
         title = f"{self.gate} at {self.at} of {self.host}, start={self.start!r}; MACs and bytes for one image"
-        note = [f"not placed: {self.unplaced} such maps have no module of their own"] if self.unplaced else []
-        return "\n".join([title, *(_line(row, widths) for row in (head, *rows)), *note])
+        notes = [f"not placed: {self.unplaced} such maps have no module of their own"] if self.unplaced else []
+        if self.cut_in:
+            notes.append(
+                f"seen until the forward of {self.cut_in} depends on the values of its tensors; nothing after that can"
+                " carry a gate"
+            )
+        return "\n".join([title, *(_line(row, widths) for row in (head, *rows)), *notes])
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -103,12 +111,22 @@ def plan(
             ``channels -> nn.Module`` whose module keeps the shape of a map.
         at: 'bottlenecks' (the last map before each downsampling, stem left out: BAM's place), 'blocks' (the residual
             branch before each addition: CBAM's place), 'stages' (bottlenecks and the last map), 'transitions' (before
-            and after each module that downsamples), a regular expression that matches whole module names, a list of
-            names, or a predicate on a ``Site``. Default: the place of the gate's paper.
+            and after each module that downsamples), 'heads' (in a detector, each map that class and box predictions
+            both read: right before every classifier, as in section 4.5 of CBAM's paper), a regular expression that
+            matches whole module names, a list of names, or a predicate on a ``Site``. Default: the place of the gate's
+            paper.
         exclude: a regular expression, list of names or predicate; what it matches is left out.
         start: 'preset', or 'identity' to leave the network's output bit for bit as it is until training moves it.
         input_size: (channels, *spatial) of the input. Default: the first convolution's channels, 224 px a side.
-        inputs: positional arguments instead, for a network that takes more or other than one map.
+        inputs: positional arguments instead, for a network that takes more or other than one map; a list of images
+            (channels, *spatial) among them is a batch.
+
+    A head's gate stands before the module that makes all predictions from its map, where there is one. Where class and
+    box predictions read the map through modules of their own (torchvision's), the gate follows the module that gives
+    the map, and whatever else reads the map reads it gated: the next feature layer of an SSD, the regions of a Faster
+    R-CNN. Of a network whose forward depends on values, as a detector's does from its suppression of boxes on, the
+    part before that is planned, and the plan names where it ended.
+
     Raises:
         AttachError: when the network cannot be traced or nothing matches; the message names what is close.
         GateError: when the gate cannot be built for a site.
@@ -133,7 +151,7 @@ def prepare(
     call = f"{said}, at={show(place)})"
     _refuse_wrapped(model, call)
     refuse_folded(model, call)
-    finder = Finder(trace(model, input_size, inputs, call))
+    finder = Finder(trace(model, input_size, inputs, call, partly=True))
     sites = choose(finder, gate, place, exclude, call)
     _refuse_taken_name(model, sites, call)
     prices: dict[Any, Cost] = {}  # a network has few kinds of sites
@@ -142,7 +160,8 @@ def prepare(
             prices[_kind(site)] = price(gate, site, start, call)
     costs = [prices[_kind(site)] for site in sites]
     unplaced = finder.unplaced(place) if isinstance(place, str) and place in PLACES else 0
-    return Plan(type(model).__name__, show(gate).strip("'"), show(place).strip("'"), start, sites, costs, unplaced)
+    names = show(gate).strip("'"), show(place).strip("'")
+    return Plan(type(model).__name__, *names, start, sites, costs, unplaced, finder.trace.cut_name)
 
 
 def _kind(site: Site) -> tuple[Any, ...]:

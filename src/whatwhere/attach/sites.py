@@ -7,14 +7,18 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from whatwhere.attach.heads import forks
 from whatwhere.attach.trace import Call, Trace
 
 __all__ = ["PLACES", "Finder", "Site"]
 
-PLACES = ("bottlenecks", "blocks", "stages", "transitions")
+PLACES = ("bottlenecks", "blocks", "stages", "transitions", "heads")
 
 # What makes a map smaller. Other operations only seem to: they rearrange it, or describe it (a norm's statistics).
 _SHRINKING = {"convolution", "slice", "index", "pixel_unshuffle"}
+
+# Halvings from the image to the last map of a trunk; below that a detector adds maps for large objects.
+_TRUNK = 5
 
 
 def _shrinks(op: str) -> bool:
@@ -27,10 +31,11 @@ class Site:
 
     Attributes:
         name: of the module, as in ``host.named_modules()``.
-        kind: 'bottleneck', 'block', 'stage', 'transition' or 'module'.
+        kind: 'bottleneck', 'block', 'stage', 'transition', 'head' or 'module'.
         channels: C of the map there.
         size: its spatial sizes, in the traced forward.
-        reduction: how much smaller than the input it is, as a power of two.
+        reduction: how much smaller than the input it is, as a power of two; in a detector that resizes its images, than
+            those.
         side: 'output' when the gate follows the module, 'input' when it stands before it.
         names: all the names the module has in the host.
         dtype, device: of the map.
@@ -54,7 +59,8 @@ class Finder:
     outermost module that takes a map of that resolution and gives one of the next. It is not the last tensor before the
     strided convolution, which in most blocks is an inner, expanded map. Of all such places at one resolution the last
     in time counts. The stem is left out: resolutions above a quarter of the input, in networks that go down to a
-    thirty-second or more; in smaller ones, all but the last three resolutions.
+    thirty-second or more; in smaller ones, all but the last three resolutions. What lies below a thirty-second in a
+    network with heads, as levels of a pyramid or extra feature layers do, is no part of its trunk.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -77,12 +83,18 @@ class Finder:
         """The values of a place, and what a site there is called."""
         if place == "blocks":
             return dict.fromkeys(self._residual_branches(), "block")
+        if place == "heads":
+            return dict.fromkeys(self._heads, "head")
         ends = self._stage_ends
         if place == "bottlenecks":
             return dict.fromkeys([end for end, _ in ends], "bottleneck")
         if place == "transitions":
             return dict.fromkeys([value for pair in ends for value in pair if value is not None], "transition")
-        return dict.fromkeys([end for end, _ in ends] + ([self._last_map()] if ends else []), "stage")
+        return dict.fromkeys([end for end, _ in ends] + (self._last_maps() if ends else []), "stage")
+
+    @cached_property
+    def _heads(self) -> Mapping[int, Call | None]:
+        return forks(self.trace, self._ancestors)
 
     def modules(self) -> list[Site]:
         """Every module that is called once and gives one feature map."""
@@ -96,7 +108,9 @@ class Finder:
         """Why the module of that name is no site."""
         calls = [call for call in self.trace.calls if name in call.names]
         if not calls:
-            return "is never called in this forward"
+            seen = self.trace.cut_name
+            until = f", which is followed until {seen} depends on values" if seen else ""
+            return f"is never called in this forward{until}"
         if len(calls) > 1:
             return f"is called {len(calls)} times in one forward, and a gate there would act every time"
         return "does not give one feature map" if calls[0].stack else "is the whole network"
@@ -139,11 +153,20 @@ class Finder:
                 if trace.is_map(parent) and trace.level(parent) < trace.level(value.index):
                     yield parent, value.index
 
-    @cached_property
+    @property
     def _stage_ends(self) -> list[tuple[int, int | None]]:
-        """The last map of every resolution but the lowest, stem left out, and what the downsampling module gives.
+        """The last map of every resolution but the lowest, stem left out, and what the downsampling module gives."""
+        latest, deepest = self._ladder
+        first = max(min(2, deepest - 3), 0)
+        ends = [latest[level] for level in sorted(latest) if first <= level < deepest]
+        return [(end, through[-1].output if through else None) for end, through in ends]
 
-        That module is the innermost which all paths to the lower resolution go through: a block, not its shortcut.
+    @cached_property
+    def _ladder(self) -> tuple[dict[int, tuple[int, list[Call]]], int]:
+        """By level, the last map that is made smaller and the modules around all paths down; the trunk's lowest level.
+
+        The last of these modules is the innermost which all paths to the lower resolution go through: a block, not its
+        shortcut.
         """
         trace = self.trace
         latest: dict[int, tuple[int, list[Call]]] = {}
@@ -162,9 +185,12 @@ class Finder:
                 latest[level] = (end, through)
             elif end == latest[level][0]:
                 latest[level] = (end, [call for call in latest[level][1] if call in through])
-        first = max(min(2, deepest - 3), 0)
-        ends = [latest[level] for level in sorted(latest) if first <= level < deepest]
-        return [(end, through[-1].output if through else None) for end, through in ends]
+        if self._heads:
+            # a strided part that the forward was cut before, as a stage of the trunk that runs on regions
+            for end in self._taken(trace.cut_in, deepest) if trace.cut_in and trace.goes_down else ():
+                latest[deepest], deepest = (end, []), deepest + 1
+            deepest = min(deepest, _TRUNK)
+        return latest, deepest
 
     def _taken(self, call: Call, level: int) -> list[int]:
         """The map of that level that a call takes, the latest of several, if it gives one of the next (or none)."""
@@ -181,9 +207,14 @@ class Finder:
             end is not None and self.trace.is_map(end) and self.trace.level(end) == level for end in ends
         )
 
-    def _last_map(self) -> int:
-        """The last map of more than one position that something else than a map is made from."""
+    def _last_maps(self) -> list[int]:
+        """The last map of more than one position that something else than a map is made from; in a detector, the
+        trunk's last, if a smaller one is made from it.
+        """
         trace = self.trace
+        if self._heads:
+            latest, deepest = self._ladder
+            return [latest[deepest][0]] if deepest in latest else []
         ends = [
             value.index
             for value in trace.values
@@ -196,7 +227,7 @@ class Finder:
             )
         ]
         deepest = max(trace.level(index) for index in ends)
-        return max(index for index in ends if trace.level(index) == deepest)
+        return [max(index for index in ends if trace.level(index) == deepest)]
 
     def _residual_branches(self) -> Iterator[int]:
         """The longer operand of every addition whose shorter one is an identity or a projection of at most one conv."""
@@ -209,16 +240,32 @@ class Finder:
             branch, shortcut = (first, second) if values[first].depth >= values[second].depth else (second, first)
             common = self._ancestors[branch] & self._ancestors[shortcut]
             fork = values[common.bit_length() - 1]
-            if values[shortcut].depth - fork.depth <= 1 and values[branch].depth > fork.depth and branch != fork.index:
+            near, longer = values[shortcut].depth - fork.depth <= 1, values[branch].depth > fork.depth
+            if near and longer and branch != fork.index and not self._enlarged(branch, fork.index):
                 yield branch
+
+    def _enlarged(self, index: int, fork: int) -> bool:
+        """Whether all ways from the fork to the map lead through smaller maps, as the way down a pyramid does."""
+        trace = self.trace
+        while index > fork:
+            maps = [parent for parent in trace.values[index].parents if trace.is_map(parent)]
+            largest = min(maps, key=trace.level, default=fork)
+            if "upsample" in trace.values[index].op or trace.level(largest) > trace.level(index):
+                return True
+            index = largest
+        return False
 
     # --- which modules ---
 
     def _site_at(self, index: int, kind: str) -> Site | None:
         """The module boundary at a value; past functions of one map that keep its shape, the boundary before them.
 
-        A multiplying gate and such a function (an activation, a scale) nearly always commute.
+        A multiplying gate and such a function (an activation, a scale) nearly always commute. Before a classifier it is
+        the module that makes all predictions from the map, if there is one: then the trunk does not see the gate.
         """
+        predictor = self._heads[index] if kind == "head" else None
+        if predictor is not None:
+            return self._site(predictor, kind, "input", index)
         while True:
             after, before = self._giver(index), self._taker(index)
             if after is not None:

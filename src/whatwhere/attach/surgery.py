@@ -31,7 +31,9 @@ def attach_(
 
     Every check comes before the first change: a call that raises leaves the network as it was. Checkpoints of the bare
     network keep loading with ``strict=True``; ``host_state_dict`` gives one. Gates take device, dtype and mode from
-    where they stand; an optimiser made before does not know their parameters.
+    where they stand; an optimiser made before does not know their parameters. Where a backbone is put into eval mode
+    for training, so are the gates in it, until their own ``train()`` is called; frozen norms of the host's own kind,
+    as torchvision's ``FrozenBatchNorm2d``, leave the gates' norms free.
 
     Args:
         model, gate, at, exclude, start, input_size, inputs: as in ``plan``.
@@ -58,7 +60,7 @@ def _check_reached(
 ) -> None:
     """One more fake forward: a host may call its modules by other references than those that were replaced."""
     call = f"attach_({done.host}, {done.gate}, at={done.at})"
-    called = {name for one in trace(model, input_size, inputs, call).calls for name in one.names}
+    called = {name for one in trace(model, input_size, inputs, call, partly=True).calls for name in one.names}
     for name, module in model.named_modules():
         if isinstance(module, Gated) and f"{name}.gate" not in called:
             raise AttachError(

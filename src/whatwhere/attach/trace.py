@@ -57,7 +57,10 @@ class Call:
 
 @dataclass
 class Trace:
-    """All values and module calls of one forward, in order; ``spatial_dims`` and ``size`` are the host input's."""
+    """All values and module calls of one forward, in order.
+
+    ``size`` is that of the host's input, or of what the host resizes it to before its first convolution.
+    """
 
     values: list[Value] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -65,6 +68,14 @@ class Trace:
     spatial_dims: int = 2
     size: tuple[int, ...] = ()
     names: frozenset[str] = frozenset()  # of all modules of the host, called or not
+    cut: AttachError | None = None  # why the forward could be followed no further
+    cut_in: Call | None = None  # the call during which that was
+    goes_down: bool = False  # a strided convolution was not reached before that
+
+    @property
+    def cut_name(self) -> str:
+        """The name of the module that ``cut_in`` called, the class of the host for its own forward; empty for none."""
+        return "" if self.cut_in is None else self.cut_in.names[0] or type(self.cut_in.module).__name__
 
     def is_map(self, index: int) -> bool:
         """Whether the value is a feature map (B, C, *S) computed from the input, by at least one convolution."""
@@ -99,20 +110,32 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace, self.open = trace, list[int]()
         self.current: dict[int, int] = {}
+        self.writers: dict[int, int] = {}  # by storage: the value last written into a part of it
         self.alive: list[Tensor] = []  # an id is a tensor's only as long as the tensor lives
 
     def value_of(self, tensor: Tensor) -> int:
         if id(tensor) not in self.current:
             self.note(tensor, "given", (), fed=False)
+        index = self.current[id(tensor)]
+        writer = self.writers.get(_storage(tensor), index) if self.writers else index
+        if writer > index:  # a view of the same memory was written into: this is no longer what it was
+            parents = (index, writer) if self.trace.values[index].fed else (writer,)
+            self.note(tensor, "written", parents, stack=self.trace.values[writer].stack)
         return self.current[id(tensor)]
 
     def note(
-        self, tensor: Tensor, op: str, parents: tuple[int, ...], fed: bool | None = None, order: Any = None
+        self,
+        tensor: Tensor,
+        op: str,
+        parents: tuple[int, ...],
+        fed: bool | None = None,
+        order: Any = None,
+        stack: tuple[int, ...] | None = None,
     ) -> None:
         values = self.trace.values
         depth = max((values[parent].depth for parent in parents), default=0) + (op in _CONVOLUTIONS)
         fed = any(values[parent].fed for parent in parents) if fed is None else fed
-        shape, stack = tuple(tensor.shape), tuple(self.open)
+        shape, stack = tuple(tensor.shape), tuple(self.open) if stack is None else stack
         first = op in _CONVOLUTIONS or all(values[parent].channels_first for parent in parents)
         if op == "permute" and len(order) == self.trace.spatial_dims + 2:
             first = order[1] == 1 or ((order[1] == len(order) - 1 or first) and order[-1] != 1)
@@ -127,11 +150,25 @@ class _Recorder(TorchDispatchMode):
         parents = tuple(index for index in taken if self.trace.values[index].fed)
         for tensor in _tensors(result):
             self.note(tensor, func.overloadpacket.__name__.removesuffix("_"), parents, order=args[-1])
+        for tensor in _written(func, args, kwargs or {}) if parents else ():
+            self.writers[_storage(tensor)] = self.current[id(tensor)]
         return result
 
 
 def _tensors(tree: object) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _written(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors an operation writes into, as its schema says."""
+    formal = func._schema.arguments
+    given = {**{one.name: value for one, value in zip(formal, args, strict=False)}, **kwargs}
+    return _tensors([given.get(one.name) for one in formal if one.alias_info is not None and one.alias_info.is_write])
+
+
+def _storage(tensor: Tensor) -> int:
+    """What views of the same memory have in common."""
+    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else id(tensor)
 
 
 def _shadow(host: nn.Module, fakes: FakeTensorMode, call: str) -> nn.Module:
@@ -174,7 +211,11 @@ def _listening(shadow: nn.Module, recorder: _Recorder) -> Iterator[None]:
 
 
 def trace(
-    host: nn.Module, input_size: Sequence[int] | None = None, inputs: Sequence[Any] | None = None, call: str = "trace"
+    host: nn.Module,
+    input_size: Sequence[int] | None = None,
+    inputs: Sequence[Any] | None = None,
+    call: str = "trace",
+    partly: bool = False,
 ) -> Trace:
     """Run one fake forward of ``host`` and return what happened.
 
@@ -183,10 +224,12 @@ def trace(
         input_size: (channels, *spatial) of its one input; a batch of two is made of it. None: the channels of the first
             convolution, at 224 px a side (64 in three dimensions).
         inputs: the positional arguments instead, for a host that takes something else than one map; tensors among them
-            give shapes and dtypes only.
+            give shapes and dtypes only. A list of images (channels, *spatial) is a batch.
         call: what to name in messages.
+        partly: where the forward depends on the values of its tensors, be content with what was seen until then.
     Raises:
-        AttachError: when the host has no convolution, or cannot run on this input.
+        AttachError: when the host has no convolution, cannot run on this input, or depends on values before it has
+            made a map (at all, unless ``partly``).
     """
     _refuse_odd(host, call)
     parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
@@ -200,21 +243,19 @@ def trace(
     shadow = _shadow(host, fakes, call)
     with fakes, torch.no_grad():
         faked = pytree.tree_map_only(Tensor, lambda t: _fake(t, parameter.device), inputs)
-        maps = [tensor for tensor in _tensors(faked) if tensor.ndim >= 3]
-        if not maps:
-            raise AttachError(f"{call}: no input is a map (batch, channels, size, ...); nothing was changed")
-        result.batch, result.spatial_dims, result.size = maps[0].shape[0], maps[0].ndim - 2, tuple(maps[0].shape[2:])
+        result.batch, result.size = _frame(host, faked, call)
+        result.spatial_dims = len(result.size)
         for tensor in _tensors(faked):
             recorder.note(tensor, "input", (), fed=True)
         with recorder, _listening(shadow, recorder):
             try:
                 shadow(*faked)
             except (DataDependentOutputException, DynamicOutputShapeException) as error:
-                raise AttachError(
-                    f"{call}: the network's forward depends on the values of its tensors; nothing was changed",
-                    got=f"{error}, and only shapes are known while planning",
-                    fix="attach to the part of the network that does not",
-                ) from error
+                result.cut = _depends_on_values(call, error)
+                if not partly or not any(result.is_map(value.index) for value in result.values):
+                    raise result.cut from error
+                result.cut_in = result.calls[recorder.open[-1]]
+                result.goes_down = any(_strided(module) for module in _never_called(shadow, result))
             except Exception as error:  # the network is the user's and may fail in any way
                 shapes = ", ".join(str(tuple(tensor.shape)) for tensor in _tensors(faked))
                 raise AttachError(
@@ -222,7 +263,51 @@ def trace(
                     got=f"inputs {shapes}; {type(error).__name__}: {first_line(error)}",
                     fix="give the input_size=(channels, height, width) it takes, or inputs=(...) as you call it",
                 ) from error
+    result.size = _resized(result)
     return result
+
+
+def _depends_on_values(call: str, error: Exception) -> AttachError:
+    return AttachError(
+        f"{call}: the network's forward depends on the values of its tensors; nothing was changed",
+        got=f"{error}, and only shapes are known while planning",
+        fix="attach to the part of the network that does not",
+    )
+
+
+def _never_called(shadow: nn.Module, trace: Trace) -> Iterator[nn.Module]:
+    called = trace.times_called()
+    return (module for module in shadow.modules() if id(module) not in called)
+
+
+def _strided(module: nn.Module) -> bool:
+    return isinstance(module, _ConvNd) and not module.transposed and max(module.stride) > 1
+
+
+def _frame(host: nn.Module, inputs: Sequence[Any], call: str) -> tuple[int, tuple[int, ...]]:
+    """How many images the first argument with a map has, and their spatial size; a list of images is a batch."""
+    dims = next((len(module.kernel_size) for module in host.modules() if isinstance(module, _ConvNd)), None)
+    for argument in inputs:
+        maps = [tensor for tensor in _tensors(argument) if tensor.ndim >= 3]
+        if maps and isinstance(argument, (list, tuple)) and maps[0].ndim - 1 == dims:
+            return len(maps), tuple(maps[0].shape[1:])
+        if maps:
+            return maps[0].shape[0], tuple(maps[0].shape[2:])
+    raise AttachError(f"{call}: no input is a map (batch, channels, size, ...); nothing was changed")
+
+
+def _resized(trace: Trace) -> tuple[int, ...]:
+    """The input's size, or that of the map the first convolution takes where the input is resampled before it."""
+    first = next((value for value in trace.values if value.fed and value.depth), None)
+    if first is None:
+        return trace.size
+    before = set(first.parents)
+    for value in reversed(trace.values[: first.index]):
+        if value.index in before:
+            if "upsample" in value.op:
+                return trace.values[max(first.parents)].shape[2:]
+            before.update(value.parents)
+    return trace.size
 
 
 def _fake(tensor: Tensor, device: torch.device) -> Tensor:
