@@ -265,7 +265,10 @@ def _entry(**keys):
             _coco(images=[{"id": 4, "file_name": "b.jpg", "width": "6", "height": 6}]),
             "entry 0 of images has no valid 'width'",
         ),
-        (_coco(images=[_coco()["images"][0]] * 2), "two images have the same id"),
+        (_coco(images=[_coco()["images"][0]] * 2), "two images have the same id, 5"),
+        (_coco(categories=[{"id": 18, "name": "dog"}] * 2), "two categories have the same id, 18"),
+        (_coco(annotations=[_entry(), _entry(bbox=[2, 2, 1, 1])]), "two annotations have the same id, 8"),
+        (json.dumps(_coco())[:-9], "it is no JSON: Unterminated string starting at: line 1 column 433 (char 432)"),
         (_coco(annotations=[3]), "entry 0 of annotations has no valid 'image_id'"),
         (_coco(annotations=[_entry(), _entry(category_id=None)]), "entry 1 of annotations has no valid 'category_id'"),
         (_coco(annotations=[_entry(category_id=19)]), "annotation 8 has category_id 19, which is not listed"),
@@ -279,12 +282,34 @@ def test_a_coco_file_that_cannot_be_used_is_refused(coco, content, why):
     )
 
 
+def test_annotations_without_ids_are_no_twins(coco):
+    entry = _entry()
+    del entry["id"]
+    assert len(open_coco(CALL, coco(_coco(annotations=[entry, entry]))).read(1).objects) == 2
+
+
+def test_a_file_of_more_than_a_gibibyte_is_not_read(tmp_path):
+    file = tmp_path / "instances.json"
+    with file.open("wb") as out:
+        out.truncate((1 << 30) + 1)
+    assert _said(open_coco, CALL, file) == (
+        "score('photos'): a file of annotations has at most 1,073,741,824 bytes, for it is read whole\n"
+        f"  got: {file}: 1,073,741,825 bytes\n"
+        "  fix: cut it into parts, or leave out what is none of images, categories and annotations"
+    )
+
+
+def test_outlines_are_not_kept(coco):
+    known = open_coco(CALL, coco(_coco(annotations=[_entry(segmentation=[[0, 0, 1, 0, 1, 1]])])))
+    assert known.annotations[1] == [_entry()]
+
+
 def test_json_without_end_is_refused(coco):
     got = _said(open_coco, CALL, coco("[" * 200_000)).splitlines()[1]
     assert "it is no JSON: maximum recursion depth exceeded" in got
 
 
-@pytest.mark.parametrize("box", [None, [1, 2, 3], [1, 2, 3, "4"]])
+@pytest.mark.parametrize("box", [None, [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, 10**400]])
 def test_a_coco_box_that_is_none_is_named_when_its_image_is_read(coco, box):
     file = coco(_coco(annotations=[_entry(bbox=box)]))
     known = open_coco(CALL, file)

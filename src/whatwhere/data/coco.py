@@ -1,6 +1,7 @@
 """Annotation as COCO publishes it: one JSON file for a whole part (Lin et al. 2014)."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ _KEYS: dict[str, dict[str, Any]] = {
     "annotations": {"image_id": (int, str), "category_id": (int, str)},
 }
 """What is used of each list's entries, and of which kind it is."""
+_MOST = 1 << 30
+"""Bytes of a file; the largest that COCO publishes has 450 MB."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Coco:
         return self.folder / str(self.images[index]["file_name"])
 
     def read(self, index: int) -> Annotated:
-        """An image's size and objects; outlines are left unread.
+        """An image's size and objects.
 
         Raises:
             DataError: a box is none.
@@ -56,19 +59,34 @@ class Coco:
         return Annotated(self.path(index), size, tuple(self._object(one, size) for one in self.annotations[index]))
 
     def _object(self, one: dict[str, Any], size: tuple[int, int]) -> Object:
-        name, box = self.classes[one["category_id"]], one.get("bbox")
-        where = f"{self.file}, annotation {one.get('id')} {name!r}"
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(edge, int | float) for edge in box):
-            raise DataError(
-                f"{self.call}: a box is x, y, width and height", got=f"{where}: {box}", fix="mend or delete the object"
-            )
-        x, y, wide, high = map(float, box)
-        fitted = fit_box(self.call, where, (x, y, x + wide, y + high), size)
-        return Object(name, fitted, crowd=bool(one.get("iscrowd")))
+        x, y, wide, high = self.box(one)
+        fitted = fit_box(self.call, self.where(one), (x, y, x + wide, y + high), size)
+        return Object(self.classes[one["category_id"]], fitted, crowd=bool(one.get("iscrowd")))
+
+    def where(self, one: dict[str, Any]) -> str:
+        """An annotation, for messages."""
+        return f"{self.file}, annotation {one.get('id')} {self.classes[one['category_id']]!r}"
+
+    def box(self, one: dict[str, Any]) -> list[float]:
+        """x, y, width and height of an annotation, as they are in the file.
+
+        Raises:
+            DataError: they are not four numbers.
+        """
+        box = one.get("bbox")
+        if isinstance(box, list) and len(box) == 4 and all(isinstance(edge, int | float) for edge in box):
+            with suppress(OverflowError):
+                return [float(edge) for edge in box]
+        raise DataError(
+            f"{self.call}: a box is x, y, width and height",
+            got=f"{self.where(one)}: {box}",
+            fix="mend or delete the object",
+        )
 
 
 def open_coco(call: str, file: Path) -> Coco:
-    """What a file ``instances_*.json`` holds; no image is read. All of the file is held in memory.
+    """What a file ``instances_*.json`` holds; no image is read. All of the file is held in memory but for
+    the outlines of the objects: 1 GB at most for the 450 MB of train2017.
 
     The images lie as published, in ``images/PART`` or ``PART`` beside ``annotations``, or in ``images`` or next to the
     file: the first of these folders that has the first image is taken.
@@ -78,16 +96,18 @@ def open_coco(call: str, file: Path) -> Coco:
         file: of the annotations.
 
     Raises:
-        DataError: the file is no such file, an annotation is of an image or a category that it does not list, or the
-            images are nowhere.
+        DataError: the file is no such file or has more than 1 GiB, an annotation is of an image or a category that it
+            does not list, two entries have the same id, or the images are nowhere.
         OSError: the system refuses.
     """
     content = _content(call, file)
     classes = {one["id"]: one["name"] for one in content["categories"]}
     places = {image["id"]: i for i, image in enumerate(content["images"])}
     annotations: list[list[dict[str, Any]]] = [[] for _ in places]
-    if len(places) < len(content["images"]):
-        raise _broken(call, file, "two images have the same id")
+    for name, entries in content.items():
+        twice = _twice(entries)
+        if twice is not None:
+            raise _broken(call, file, f"two {name} have the same id, {twice!r}")
     for one in content["annotations"]:
         for key, known in (("image_id", places), ("category_id", classes)):
             if one[key] not in known:
@@ -101,8 +121,15 @@ def open_coco(call: str, file: Path) -> Coco:
 
 def _content(call: str, file: Path) -> dict[str, list[dict[str, Any]]]:
     """The three lists of the file, each entry with what is used of it."""
+    size = file.stat().st_size
+    if size > _MOST:
+        raise DataError(
+            f"{call}: a file of annotations has at most {_MOST:,} bytes, for it is read whole",
+            got=f"{file}: {size:,} bytes",
+            fix="cut it into parts, or leave out what is none of images, categories and annotations",
+        )
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes(), object_hook=_without_outline)
     except (ValueError, RecursionError) as error:
         raise _broken(call, file, f"it is no JSON: {error}") from None
     for name, keys in _KEYS.items():
@@ -114,6 +141,24 @@ def _content(call: str, file: Path) -> dict[str, list[dict[str, Any]]]:
             if wrong:
                 raise _broken(call, file, f"entry {i} of {name} has no valid {wrong[0]!r}")
     return {name: content[name] for name in _KEYS}
+
+
+def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
+    """Called while the file is read: the outlines are most of it, and no one asks for them."""
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _twice(entries: list[dict[str, Any]]) -> int | str | None:
+    """The first id that a second entry has too; an entry of no id is like no other."""
+    seen: set[int | str] = set()
+    for entry in entries:
+        number = entry.get("id")
+        if isinstance(number, int | str):
+            if number in seen:
+                return number
+            seen.add(number)
+    return None
 
 
 def _is(entry: dict[str, Any], key: str, kind: Any) -> bool:

@@ -1,17 +1,11 @@
 """Processes that read and decode the images of a stream, ahead of whoever trains."""
 
-import multiprocessing
 import os
 import random
-import signal
-import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
-from multiprocessing.connection import wait
 from typing import BinaryIO, NamedTuple
 
 import torch
@@ -19,12 +13,11 @@ from torch import Tensor
 
 from whatwhere.data.crop import middle, random_crop
 from whatwhere.data.decode import readable
-from whatwhere.errors import DataError, RunError
+from whatwhere.data.pool import Pool
+from whatwhere.errors import DataError
 
 __all__ = ["Job", "Place", "Readers"]
 
-_AHEAD = 2
-"""Batches that each process has in hand or in wait."""
 _SEEDS = 1 << 40
 """More positions than an epoch has."""
 
@@ -61,24 +54,22 @@ class Job:
 
 
 class Readers:
-    """Decode batches in other processes, a few ahead; they start at the first batch and stay until this is let go of.
-
-    Started by a fork server (spawned where there is none): a fork of a process with threads or a GPU is not safe. A
-    pool of `concurrent.futures` and not a `DataLoader`, because it tells at once when one of its processes is killed,
-    draws no random numbers, and lets two walks go on at the same time.
+    """Decode batches in a `Pool` of processes.
 
     Args:
         call: the call as the user wrote it, for messages.
         image_size: rows and columns of what is read.
-        workers: processes; 0 reads in this one; None takes one fewer than this process may use CPUs, shared among the
-            processes that ``torchrun`` started on this machine, and at least one.
+        workers: as `Pool` takes it.
     """
 
     def __init__(self, call: str, image_size: int, workers: int | None = None) -> None:
         self.call, self.image_size = call, image_size
-        self.workers = _usual() if workers is None else workers
-        self._pool: ProcessPoolExecutor | None = None
-        self._pinner: ThreadPoolExecutor | None = None
+        self._pool = Pool(call, workers, (__name__, "PIL.Image"))
+
+    @property
+    def workers(self) -> int:
+        """How many processes; 0 for none but this one."""
+        return self._pool.workers
 
     def walk(self, jobs: Iterable[Job], *, pinned: bool = False) -> Iterator[Tensor]:
         """What `read` gives for each job, in order; in page-locked memory if ``pinned``.
@@ -87,24 +78,7 @@ class Readers:
             DataError: as `read` does.
             RunError: a process was killed.
         """
-        if self.workers == 0:
-            yield from (_pin(self.read(job)) if pinned else self.read(job) for job in jobs)
-            return
-        waiting: deque[Future[Tensor]] = deque()
-        try:
-            for job in jobs:
-                waiting.append(self._submit(job, pinned))
-                if len(waiting) > _AHEAD * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            self._pool = None
-            raise RunError(
-                f"{self.call}: a process that reads images was ended from outside, or could not start",
-                got=f"{self.workers} such processes; the system ends one when memory or /dev/shm is full",
-                fix="fewer processes (workers=) or a smaller batch; your own script needs `if __name__ == '__main__':`",
-            ) from error
+        return self._pool.walk(partial(_read, self.call, self.image_size), jobs, _pin if pinned else None)
 
     def read(self, job: Job) -> Tensor:
         """The images of a job, uint8 (B, 3, image_size, image_size), read in this process.
@@ -113,16 +87,6 @@ class Readers:
             DataError: a file is closed, gone or shorter than it should be, or there is no image in it.
         """
         return _read(self.call, self.image_size, job)
-
-    def _submit(self, job: Job, pinned: bool) -> Future[Tensor]:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=_context(), initializer=_begin)
-        future = self._pool.submit(_read, self.call, self.image_size, job)
-        if not pinned:
-            return future
-        if self._pinner is None:
-            self._pinner = ThreadPoolExecutor(1)
-        return self._pinner.submit(lambda: _pin(future.result()))
 
 
 def _read(call: str, image_size: int, job: Job) -> Tensor:
@@ -163,32 +127,3 @@ def _bytes(call: str, file: BinaryIO, place: Place) -> bytes:
 
 def _pin(images: Tensor) -> Tensor:
     return images.pin_memory()
-
-
-def _usual() -> int:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cpus // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) - 1)
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "PIL.Image"])  # imported once, shared by all
-    return context
-
-
-def _begin() -> None:
-    """In each process: one thread, deaf to what is meant for the trainer, gone when the trainer is."""
-    torch.set_num_threads(1)
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

@@ -45,6 +45,12 @@ class Voc:
         file = self.root / "Annotations" / f"{self.ids[index]}.xml"
         tree = _parse(self.call, file)
         size = (int(self._number(file, tree, "size/width")), int(self._number(file, tree, "size/height")))
+        if min(size) < 1:
+            raise DataError(
+                f"{self.call}: an image has a width and a height",
+                got=f"{file}: {size[0]} x {size[1]}",
+                fix="mend or delete the file",
+            )
         found = enumerate(tree.findall("object"), start=1)
         return Annotated(self.path(index), size, tuple(self._object(file, i, node, size) for i, node in found))
 
