@@ -1,0 +1,25 @@
+"""What a detector says of one image."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Detections"]
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The n objects that were found in one image, the surest first.
+
+    Attributes:
+        boxes: float32 (n, 4), x0, y0, x1, y1 in pixels of the image as stored, far edges exclusive.
+        labels: int64 (n,), indices of classes, from 0; the background is none.
+        scores: float32 (n,) in 0..1, falling.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)

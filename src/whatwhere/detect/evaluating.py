@@ -1,0 +1,75 @@
+"""What a detector finds in a part of a set."""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice, pairwise
+
+import torch
+from torch import Tensor, nn
+
+from whatwhere.data.detection import DetectionPart
+from whatwhere.detect.detections import Detections
+from whatwhere.errors import RunError
+from whatwhere.modes import evaluating
+from whatwhere.train.ranks import Ranks
+
+__all__ = ["evaluate"]
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    part: DetectionPart,
+    *,
+    batch_size: int,
+    images: Iterable[Tensor] | None = None,
+    ranks: Ranks | None = None,
+) -> list[Detections]:
+    """Runs every image once through a detector in eval mode; every module has its own mode again afterwards.
+
+    Args:
+        model: as torchvision's detectors are called, on any device; the images go there. A caller's autocast applies.
+        part: the images.
+        batch_size: images a forward pass; changes nothing but speed and memory.
+        images: uint8 (3, H, W) each, those of this process's share of the part in its order, from a reader that is
+            quicker than ``part.image``, which is asked otherwise.
+        ranks: the processes that share the work; all get the result of the whole.
+
+    Returns:
+        What was found in each image, in the part's order, on the CPU.
+
+    Raises:
+        RunError: ``images`` are more or fewer than the share.
+        DataError: an image cannot be read.
+    """
+    ranks = ranks or Ranks()
+    start, stop = ranks.share(len(part))
+    device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
+    reader = iter(map(part.image, range(start, stop)) if images is None else images)
+    rows, done = [torch.empty(0, 7, dtype=torch.float64)], start
+    with evaluating(model):
+        while batch := list(islice(reader, batch_size)):
+            outputs = model([image.to(device).float() / 255 for image in batch])
+            rows += [_rows(index, output) for index, output in enumerate(outputs, done)]
+            done += len(batch)
+    if done != stop:
+        raise RunError(
+            "evaluate(model, part, images=images): the images are those of this process's share of the part",
+            got=f"{done - start} images for a share of {stop - start}",
+            fix="give every image of the share once, in its order",
+        )
+    return _unrolled(ranks.joined(torch.cat(rows)), len(part))
+
+
+def _rows(index: int, output: Mapping[str, Tensor]) -> Tensor:
+    """float64 (n, 7), surest first: the image, the label, the score, the box; exact, and one tensor to exchange."""
+    scores = output["scores"].double().cpu()
+    labels, boxes = output["labels"].double().cpu() - 1, output["boxes"].double().cpu()
+    image = torch.full_like(scores, index)
+    rows = torch.cat([image[:, None], labels[:, None], scores[:, None], boxes], 1)
+    return rows[scores.argsort(descending=True, stable=True)]
+
+
+def _unrolled(rows: Tensor, images: int) -> list[Detections]:
+    ends = rows[:, 0].long().bincount(minlength=images).cumsum(0).tolist()
+    parts = (rows[start:stop] for start, stop in pairwise([0, *ends]))
+    return [Detections(one[:, 3:].float(), one[:, 1].long(), one[:, 2].float()) for one in parts]

@@ -1,0 +1,3 @@
+"""What detectors are made of, beside torchvision's parts."""
+
+__all__: list[str] = []
