@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from whatwhere.attach.sites import PLACES
+from whatwhere.detect.building import skeleton as detect_skeleton
 from whatwhere.errors import RunError
 from whatwhere.gates import named
 from whatwhere.hosts import skeleton
@@ -43,7 +44,17 @@ ARMS = {
     "order=spatial,channel": "cbam:order=spatial_first",
     "order=parallel": "cbam:order=parallel",
 }
-HOSTS = {"preresnet110": "preresnet164", "squeezenet1.1": "torchvision/squeezenet1_1", "mobilenet-192": "mobilenet"}
+HOSTS = {
+    "preresnet110": "preresnet164",
+    "squeezenet1.1": "torchvision/squeezenet1_1",
+    "mobilenet-192": "mobilenet",
+    "faster-rcnn resnet50": "fasterrcnn-resnet50-c4",
+    "faster-rcnn resnet101": "fasterrcnn-resnet101-c4",
+    "ssd vgg16": "ssd300-vgg16",
+    "ssd mobilenet": "ssd300-mobilenet",
+    "stairnet vgg16": "stairnet300-vgg16",
+    "stairnet mobilenet": "stairnet300-mobilenet",
+}
 
 
 def number(text: str | None) -> float | None:
@@ -131,6 +142,12 @@ def test_every_arm_can_be_built() -> None:
 def test_every_host_can_be_built(host: str) -> None:
     pytest.importorskip("torchvision")
     assert all(parameter.is_meta for parameter in skeleton(host).parameters())
+
+
+@pytest.mark.parametrize("host", sorted({row.host for row in ALL if row.detection}))
+def test_every_detector_can_be_built(host: str) -> None:
+    pytest.importorskip("torchvision")
+    assert all(parameter.is_meta for parameter in detect_skeleton(host, 20).parameters())
 
 
 def test_an_unknown_table_is_refused() -> None:

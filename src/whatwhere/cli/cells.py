@@ -16,7 +16,7 @@ class Cells:
     """
 
     table: str | None = None
-    """One table (bam/1a, bam/1c, bam/2, bam/3a, bam/3b, bam/5, cbam/1, cbam/2, cbam/4, cbam/5); None: all."""
+    """One table: bam/1a, bam/1c, bam/2, bam/3a, bam/3b, bam/4b, bam/5, cbam/1, cbam/2, cbam/4, cbam/5 or cbam/7."""
 
     def run(self) -> int:
         """Count and print; Markdown when standard output is not a terminal.
@@ -24,12 +24,12 @@ class Cells:
         Raises:
             WhatwhereError: the papers have no such table.
         """
-        from whatwhere.papers.cells import as_grid, cells, waiting
+        from whatwhere.papers.cells import as_grid, cells
 
         chosen = None if self.table is None else [self.table]
         with _progress() as tick:
             found = cells(chosen, tick)
-        as_grid(found, waiting(chosen)).show()
+        as_grid(found).show()
         print(f"{sum(cell.agrees for cell in found)} of {len(found)} cells agree")
         return 0
 

@@ -1,5 +1,6 @@
 """How the rows of a table are trained: the papers' recipe, today's, and two that end sooner."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,6 +24,7 @@ class Setting:
         host: what stands in for every row's host; None trains the row's own.
         image_size: of rows of 224 pixels, others in proportion; None leaves the row's own.
         limit: training images, None for all.
+        options: what is added to the names of detectors: their weights and norms.
         unverified: what the profile takes for the papers' and no source confirms.
     """
 
@@ -32,16 +34,18 @@ class Setting:
     host: str | None = None
     image_size: int | None = None
     limit: int | None = None
+    options: str = ""
     unverified: tuple[str, ...] = ()
 
 
 def setting(dataset: str, profile: Profile) -> Setting:
-    """The setting of a profile for the rows of ``dataset``, "cifar100" or "imagenet1k".
+    """The setting of a profile for the rows of ``dataset``, "cifar100", "imagenet1k", "coco" or "voc2007".
 
     * ``paper``: what is known of the papers' training, in float32. CBAM states ImageNet's 90 epochs, learning rate 0.1
       and a drop every 30 epochs (section 4.1); batch, decay and momentum are the released script's. For CIFAR-100
       neither paper's text was at hand: these are the defaults of the code base whose networks have exactly the printed
-      numbers of parameters.
+      numbers of parameters. Of detection CBAM states COCO's 490,000 iterations (section 4.4), and for VOC 300 pixels,
+      250 epochs, decay and momentum (section 4.5); the rest is the code that each says it is based on, or SSD's.
     * ``modern``: bf16, channels_last, a compiled step, label smoothing, averaged weights, a cosine.
     * ``short``: the modern arithmetic and few epochs; one trial of a ResNet-50 takes minutes on one recent GPU.
     * ``smoke``: does everything run? A small host on embedded images, in seconds; nothing to compare with a paper.
@@ -56,9 +60,8 @@ def setting(dataset: str, profile: Profile) -> Setting:
             fix=f"one of {', '.join(PROFILES)}",
         )
     if profile == "smoke":
-        recipe = Recipe(epochs=2, precision="bf16", padding=0)
-        return Setting("scenes", recipe, host="resnet8", limit=2_000)
-    return (_cifar if dataset == "cifar100" else _imagenet)(profile)
+        return _SMOKE_DETECTION if dataset in ("coco", "voc2007") else _SMOKE
+    return _SETTINGS[dataset](profile)
 
 
 def _cifar(profile: Profile) -> Setting:
@@ -107,3 +110,70 @@ def _imagenet(profile: Profile) -> Setting:
         "BAM's ImageNet training: taken to be CBAM's, whose baselines it shares",
     )
     return Setting("imagenet", recipe, unverified=unverified)
+
+
+def _coco(profile: Profile) -> Setting:
+    if profile == "short":
+        recipe = Recipe(epochs=4, batch_size=8, lr=0.01, weight_decay=1e-4, warmup_epochs=0.1, precision="bf16")
+        return Setting("coco", recipe, seeds=1, image_size=480, limit=20_000, options=":weights=imagenet")
+    if profile == "modern":
+        recipe = Recipe(
+            epochs=26, batch_size=16, lr=0.02, weight_decay=1e-4, warmup_epochs=0.5, precision="bf16", augment="scale"
+        )
+        return Setting("coco", recipe, options=":weights=imagenet")
+    recipe = Recipe(
+        epochs=4,
+        batch_size=2,
+        lr=2e-3,
+        weight_decay=1e-4,
+        schedule="step",
+        milestones=(5 / 7,),
+        nesterov=False,
+        augment="flip",
+    )
+    unverified = (
+        "COCO 2017's training and validation images for 2014's with 5,000 held out, which are the same",
+        "490,000 iterations taken to be of one image each, 4.1 epochs; here batches of two and four epochs, for BAM's "
+        "batch norms cannot take one image",
+        "learning rate 0.001 an image, divided by 10 at 5/7, decay 1e-4, 600 pixels: the defaults of the code base",
+        "BAM's training: taken to be CBAM's, whose baseline it shares",
+    )
+    return Setting("coco", recipe, image_size=600, options=":weights=imagenet", unverified=unverified)
+
+
+def _voc(profile: Profile) -> Setting:
+    if profile == "short":
+        recipe = Recipe(epochs=20, batch_size=32, lr=2e-3, warmup_epochs=0.5, precision="bf16")
+        return Setting("voc", recipe, seeds=1, limit=8_000, options=":weights=imagenet")
+    if profile == "modern":
+        recipe = Recipe(epochs=120, batch_size=32, lr=2e-3, warmup_epochs=1.0, precision="bf16", ema=0.999)
+        return Setting("voc", recipe, options=":weights=imagenet")
+    recipe = Recipe(
+        epochs=250,
+        batch_size=32,
+        lr=1e-3,
+        warmup_epochs=1.0,
+        schedule="step",
+        milestones=(2 / 3, 5 / 6),
+        nesterov=False,
+    )
+    unverified = (
+        "batch 32, learning rate 0.001 with one epoch of warm-up, divided by 10 at 2/3 and 5/6: SSD's usual recipe",
+        "BAM's training: taken to be CBAM's, whose baselines it shares",
+    )
+    return Setting("voc", recipe, options=":weights=imagenet", unverified=unverified)
+
+
+_SMOKE = Setting("scenes", Recipe(epochs=2, precision="bf16", padding=0), host="resnet8", limit=2_000)
+_SMOKE_DETECTION = Setting(
+    "scenes",
+    Recipe(epochs=6, batch_size=32, lr=0.02, warmup_epochs=0.5, augment="flip"),
+    host="ssd-resnet8",
+    image_size=96,
+)
+_SETTINGS: Mapping[str, Callable[[Profile], Setting]] = {
+    "cifar100": _cifar,
+    "imagenet1k": _imagenet,
+    "coco": _coco,
+    "voc2007": _voc,
+}

@@ -23,7 +23,7 @@ class Row:
         paper: 'bam' (Park et al. 2018, arXiv:1807.06514) or 'cbam' (Woo et al. 2018, arXiv:1807.06521).
         table: its number there, '1a' or '3'.
         dataset: 'cifar100', 'imagenet1k', 'coco' or 'voc2007'.
-        host: a name that ``whatwhere.hosts.build`` takes; for detection rows, which have no host yet, a description.
+        host: a name that ``whatwhere.hosts.build`` takes; for detection rows ``whatwhere.detect.build``.
         printed_host: what the paper calls it. Where its count is that of another network, ``host`` is that other one.
         image_size: side of the images in pixels; None for detection.
         label: what tells the row apart from the others of its table and host.
