@@ -27,15 +27,17 @@ MAY_IMPORT = {
     "hosts": set(),
     "data": set(),
     "train": {"data"},
+    "detect": {"cost", "data", "hosts", "train"},
     "hub": {"attach", "gates", "hosts"},
-    "explain": {"attach", "data", "gates", "hosts", "hub", "ops"},
-    "experiments": {"attach", "cost", "data", "explain", "gates", "hosts", "train"},
-    "papers": {"attach", "cost", "data", "experiments", "gates", "hosts", "train"},
-    "report": {"experiments", "explain", "papers"},
+    "explain": {"attach", "data", "detect", "gates", "hosts", "hub", "ops"},
+    "experiments": {"attach", "cost", "data", "detect", "explain", "gates", "hosts", "train"},
+    "papers": {"attach", "cost", "data", "detect", "experiments", "gates", "hosts", "train"},
+    "report": {"data", "detect", "experiments", "explain", "papers"},
     "cli": {
         "attach",
         "cost",
         "data",
+        "detect",
         "experiments",
         "explain",
         "gates",
@@ -66,6 +68,8 @@ HEAVY = {
     "pytorch_grad_cam",
     "torchcam",
     "webdataset",
+    "faster_coco_eval",
+    "pycocotools",
     "playwright",
     "tensorboard",
     "wandb",
@@ -127,7 +131,9 @@ def test_an_arrow_that_points_up_is_seen() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_nothing_heavy_at_module_level(path: Path) -> None:
-    assert at_module_level(ast.parse(path.read_text())) & HEAVY == set()
+    # detectors are torchvision's classes, so their files need it; they are imported when one is built
+    allowed = {"torchvision"} if path.parent == SOURCE / "detect" / "networks" else set()
+    assert at_module_level(ast.parse(path.read_text())) & HEAVY <= allowed
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -14,7 +14,8 @@ from PIL import Image
 
 from whatwhere.explain.explanation import Explanation, Look, Score, Shown, SiteLook
 from whatwhere.moments import describe
-from whatwhere.report.embedded import colours, embedded
+from whatwhere.report.embedded import embedded
+from whatwhere.report.encoded import colours
 from whatwhere.report.explained import page
 from whatwhere.report.templating import digest
 

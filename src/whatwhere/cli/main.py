@@ -12,6 +12,7 @@ import tyro
 
 from whatwhere.cli.cells import Cells
 from whatwhere.cli.compare import Compare
+from whatwhere.cli.detect import Detect
 from whatwhere.cli.explain import Explain
 from whatwhere.cli.kernels import Kernels
 from whatwhere.cli.pack import Pack
@@ -40,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keeps its traceback.
     """
     command = tyro.cli(
-        Compare | Reproduce | Cells | Report | Explain | Plan | Pack | Shards | Kernels,
+        Compare | Reproduce | Detect | Cells | Report | Explain | Plan | Pack | Shards | Kernels,
         prog="whatwhere",
         description="Attention gates for convolutional networks: what to look at, and where.",
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
     try:
-        with _stoppable(isinstance(command, Compare | Reproduce)):
+        with _stoppable(isinstance(command, Compare | Reproduce) or (isinstance(command, Detect) and command.trains)):
             return int(command.run())
     except _Asked as asked:
         rule = f"{type(command).__name__.lower()}: stopped by {asked}"

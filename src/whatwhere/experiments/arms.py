@@ -15,7 +15,7 @@ from whatwhere.experiments.arm_names import CONTROLS, YARDSTICK, parse_arm, with
 from whatwhere.experiments.controls import deepen_, extra_block_, width_for
 from whatwhere.experiments.spec import Comparison, TrialSpec
 
-__all__ = ["Arm", "ArmCost", "arm_cost", "build_arm", "build_network", "settled"]
+__all__ = ["Arm", "ArmCost", "arm_cost", "build_arm", "build_network", "freeze_gates", "settled"]
 
 _SMALL = 64
 
@@ -123,25 +123,37 @@ def _put_in(spec: TrialSpec, model: nn.Module, shape: tuple[int, int, int], para
     frozen = spec.start == "frozen"
     plan = attach_(model, spec.gate, at=spec.at, start="preset" if frozen else spec.start, input_size=shape)
     if frozen:
-        for module in model.modules():
-            if isinstance(module, Gated):
-                module.gate.requires_grad_(False)
+        freeze_gates(model)
     return plan
 
 
-def arm_cost(model: nn.Module, splits: Splits, batch_size: int) -> ArmCost:
-    """Cost of training ``model`` in float32 on batches of ``batch_size``, counted and not run, per image (rounded).
+def freeze_gates(model: nn.Module) -> None:
+    """Has training leave the gates' weights as they are; running statistics of their norms do follow the data."""
+    for module in model.modules():
+        if isinstance(module, Gated):
+            module.gate.requires_grad_(False)
+
+
+def arm_cost(model: nn.Module, dense: nn.Module, shape: tuple[int, int, int], batch_size: int) -> ArmCost:
+    """Cost of training a network in float32 on batches of ``batch_size``, counted and not run, per image (rounded).
+
+    Args:
+        model: whose parameters count.
+        dense: whose forward counts: the network itself, or the part of it that has fixed shapes.
+        shape: channels, rows and columns of an image.
+        batch_size: images a batch.
 
     Raises:
-        HostError: the model does not run on images of this size.
+        HostError: it does not run on images of this size.
     """
-    _, height, width = splits.train.shape
+    _, height, width = shape
     try:
-        cost = measure(model, (batch_size, *splits.train.shape), training=True)
+        cost = measure(dense, (batch_size, *shape), training=True)
     except HostError as error:
         raise HostError(
             f"compare: {type(model).__name__} cannot be trained on images of {height} x {width}",
             got=error.got or error.rule,
             fix="larger images: --image-size (image_size=), where the data set can have them; or another host",
         ) from error
-    return ArmCost(cost.parameters, round(cost.macs / batch_size), round(cost.bytes_kept / batch_size))
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return ArmCost(parameters, round(cost.macs / batch_size), round(cost.bytes_kept / batch_size))

@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from whatwhere.data import Splits, load
 from whatwhere.errors import RunError, first_line
 from whatwhere.experiments.arm_names import YARDSTICK
-from whatwhere.experiments.arms import Arm, ArmCost, arm_cost, build_arm, settled
+from whatwhere.experiments.arms import Arm, ArmCost, arm_cost
 from whatwhere.experiments.atomic import check_writable, write_bytes, write_json, write_text
 from whatwhere.experiments.facts import arm_facts
 from whatwhere.experiments.picture import draw
@@ -19,6 +18,7 @@ from whatwhere.experiments.runner import finished_trials, run_trials
 from whatwhere.experiments.spec import Comparison
 from whatwhere.experiments.summary import summarise
 from whatwhere.experiments.table import grid
+from whatwhere.experiments.tasks import kind_of
 from whatwhere.experiments.watch import Watch
 from whatwhere.train.feeding import check_batch
 from whatwhere.train.launch import is_first, processes
@@ -67,14 +67,9 @@ def compare(
     check_loggers(loggers)
     check_batch(comparison.recipe, Ranks(world=processes()))
     closed = _closed(out)
-    splits = load(
-        comparison.data,
-        root=root,
-        seed=comparison.split_seed,
-        limit=comparison.limit,
-        image_size=comparison.image_size,
-    )
-    comparison = settled(comparison, splits.name, splits.train.shape, len(splits.classes))
+    kind = kind_of(comparison.task)
+    splits = kind.load(comparison, root)
+    comparison = kind.settled(comparison, splits)
     _check_same(comparison, out)
     arms, costs = _arms(comparison, splits)
     summary = partial(_summary, comparison, trials, splits, arms, costs)
@@ -144,12 +139,13 @@ def _closed(out: Path) -> RunError | None:
     return None
 
 
-def _arms(comparison: Comparison, splits: Splits) -> tuple[dict[str, Arm], dict[str, ArmCost]]:
+def _arms(comparison: Comparison, splits: Any) -> tuple[dict[str, Arm], dict[str, ArmCost]]:
     """All arms and their costs; the bare host first, for images that it cannot take are no gate's fault."""
-    arms, costs = {}, {}
+    arms, costs, kind = {}, {}, kind_of(comparison.task)
     for gate in sorted(comparison.gates, key=lambda gate: gate != YARDSTICK):
-        arms[gate] = build_arm(comparison.trial(gate, 0), splits)
-        costs[gate] = arm_cost(arms[gate].model, splits, comparison.recipe.batch_size)
+        arms[gate] = kind.build(comparison.trial(gate, 0), splits)
+        dense = kind.dense(arms[gate].model, splits)
+        costs[gate] = arm_cost(arms[gate].model, *dense, comparison.recipe.batch_size)
     return arms, costs
 
 
@@ -175,13 +171,15 @@ def _check_same(comparison: Comparison, out: Path) -> None:
 def _summary(
     comparison: Comparison,
     trials: Path,
-    splits: Splits,
+    splits: Any,
     arms: Mapping[str, Arm],
     costs: Mapping[str, ArmCost],
     *,
     timed: bool,
 ) -> dict[str, Any]:
-    facts = arm_facts(arms, costs, splits, comparison.recipe, timed=timed)
+    kind = kind_of(comparison.task)
+    dense = {gate: kind.dense(arm.model, splits) for gate, arm in arms.items()}
+    facts = arm_facts(arms, dense, costs, comparison.recipe, timed=timed)
     return summarise(comparison, facts, finished_trials(comparison.trials(), trials), splits)
 
 

@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from whatwhere.data import Splits, load
-from whatwhere.errors import RunError, closest
+from whatwhere.errors import RunError
 from whatwhere.experiments.arm_names import CONTROLS, YARDSTICK, parse_arm
 from whatwhere.experiments.arms import build_network
 from whatwhere.experiments.controls import width_for
 from whatwhere.experiments.environment import device
+from whatwhere.experiments.finished import trial_result, trial_spec, trial_weights
 from whatwhere.experiments.result import BrokenResult, TrialResult, read_result
 from whatwhere.experiments.spec import TrialSpec
 from whatwhere.experiments.statistics import Difference, Moments, compare_arms, describe
@@ -59,8 +59,13 @@ def read_trial(folder: Path, root: Path | None = None) -> FinishedTrial:
         DataError, HostError: the data cannot be had, or the host cannot be built.
     """
     call = f"pack({str(folder)!r})"
-    spec = _spec(folder, call)
-    result = _result(folder, spec, call)
+    spec = trial_spec(folder, call)
+    if spec.task == "detect":
+        raise RunError(
+            f"{call}: a model card is written for classifiers alone",
+            fix="use the trial's folder itself: whatwhere detect evaluate or predict takes it",
+        )
+    result = trial_result(folder, spec, call)
     control = parse_arm(spec.gate)
     if control.gate in CONTROLS and control.gate != "wider":
         raise RunError(
@@ -70,69 +75,14 @@ def read_trial(folder: Path, root: Path | None = None) -> FinishedTrial:
     splits = load(spec.data, root=root, seed=spec.split_seed, limit=spec.limit, image_size=spec.image_size)
     shape, classes = splits.train.shape, len(splits.classes)
     model = build_network(spec, shape, classes).model
-    model.load_state_dict(_weights(folder / "best.safetensors", model.state_dict(), call))
+    model.load_state_dict(trial_weights(folder, model.state_dict(), call))
     again = _measured(model, splits, spec, result, call)
     options: dict[str, Any] = {"num_classes": classes, "in_channels": shape[0], "stem": spec.stem}
     facts = {"host": spec.host, **options, "image_size": shape[1:], "classes": splits.classes}
     facts |= {"mean": splits.mean, "std": splits.std}
     if control.gate == "wider":
         facts["width"] = width_for(spec.host, control.parameters or 0, **options)
-    return FinishedTrial(
-        model, facts, _told(folder, spec, result, splits, again), _metadata(spec, result.test_accuracy)
-    )
-
-
-def _spec(folder: Path, call: str) -> TrialSpec:
-    try:
-        value = json.loads((folder / "trial.json").read_text())
-        spec = TrialSpec.from_json({name: part for name, part in value.items() if name not in _ABOUT})
-    except (FileNotFoundError, NotADirectoryError):
-        within = sorted(path.parent.name for path in folder.glob("*/trial.json")) if folder.is_dir() else []
-        raise RunError(
-            f"{call}: there is no trial in that folder",
-            got=f"a folder of {len(within)} trials" if within else "no trial.json",
-            closest=closest(folder.name, within) or within[:3],
-            fix="name the folder of one trial: the one that has trial.json, result.json and best.safetensors",
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RunError) as error:
-        raise RunError(f"{call}: trial.json cannot be read", got=str(error).partition("\n")[0]) from error
-    return spec
-
-
-_ABOUT = ("format", "name", "hash")
-
-
-def _result(folder: Path, spec: TrialSpec, call: str) -> TrialResult:
-    try:
-        result = read_result(folder / "result.json", spec)
-    except BrokenResult as error:
-        raise RunError(f"{call}: result.json cannot be believed: {error}") from error
-    if result is None:
-        raise RunError(
-            f"{call}: the trial is not finished", got="no result.json", fix="make the call that began it again"
-        )
-    return result
-
-
-def _weights(path: Path, wanted: Mapping[str, Tensor], call: str) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    fix = "the trial's folder is not whole: copy it again"
-    try:
-        found = dict(load_file(path))
-    except FileNotFoundError:
-        raise RunError(f"{call}: there is no best.safetensors", fix=fix) from None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise RunError(f"{call}: best.safetensors is damaged", got=str(error).partition("\n")[0], fix=fix) from error
-    for name in {**wanted, **found}:
-        here, there = (tuple(one[name].shape) if name in one else "missing" for one in (wanted, found))
-        if here != there:
-            raise RunError(
-                f"{call}: best.safetensors is not of this trial's network",
-                got=f"{name!r} is {there} in the file and {here} in the network",
-                fix=fix,
-            )
-    return found
+    return FinishedTrial(model, facts, _told(folder, spec, result, splits, again), _metadata(spec, result.score))
 
 
 def _measured(model: nn.Module, splits: Splits, spec: TrialSpec, result: TrialResult, call: str) -> float:
@@ -140,10 +90,10 @@ def _measured(model: nn.Module, splits: Splits, spec: TrialSpec, result: TrialRe
     layout = spec.recipe.channels_last
     again = evaluate(model.to(device()), splits.test.to(device()), splits, channels_last=layout).accuracy
     model.to("cpu")
-    if abs(again - result.test_accuracy) > _TURNED:
+    if abs(again - result.score) > _TURNED:
         raise RunError(
             f"{call}: best.safetensors does not give the test accuracy that result.json states",
-            got=f"{100 * again:.2f} %, where result.json has {100 * result.test_accuracy:.2f} %",
+            got=f"{100 * again:.2f} %, where result.json has {100 * result.score:.2f} %",
             fix="one of the two files, or the data, is not what it was when the trial was finished",
         )
     return again
@@ -183,8 +133,8 @@ def _told(folder: Path, spec: TrialSpec, result: TrialResult, splits: Splits, ag
         "",
         "### Results",
         "",
-        f"These weights: **{100 * result.test_accuracy:.2f} %** of the test images right (validation: "
-        f"{100 * result.validation_accuracy:.2f} %). Measured again from the files when they were packed: "
+        f"These weights: **{100 * result.score:.2f} %** of the test images right (validation: "
+        f"{100 * result.validation_score:.2f} %). Measured again from the files when they were packed: "
         f"{100 * again:.2f} %.",
         "",
         *_seeds(folder.parent, spec, result),
@@ -201,9 +151,9 @@ def _arm(spec: TrialSpec) -> str:
 
 def _seeds(parent: Path, spec: TrialSpec, result: TrialResult) -> list[str]:
     """What all seeds of the arm came to, and the bare host beside them."""
-    arms: dict[str, dict[int, float]] = {_arm(spec): {spec.seed: 100 * result.test_accuracy}}
+    arms: dict[str, dict[int, float]] = {_arm(spec): {spec.seed: 100 * result.score}}
     for other in _beside(parent, spec):
-        arms.setdefault(_arm(other.spec), {})[other.spec.seed] = 100 * other.test_accuracy
+        arms.setdefault(_arm(other.spec), {})[other.spec.seed] = 100 * other.score
     mine, bare = arms[_arm(spec)], arms.get(YARDSTICK)
     lines = ["| arm | n | mean | sd | 95 % interval of the mean | seeds |", "|---|---:|---:|---:|---:|---|"]
     lines.append(_row(_arm(spec), mine))
@@ -247,7 +197,7 @@ def _beside(parent: Path, spec: TrialSpec) -> Sequence[TrialResult]:
     found = []
     for path in sorted(parent.glob("*/trial.json")):
         try:
-            other = _spec(path.parent, "")
+            other = trial_spec(path.parent, "")
             result = read_result(path.parent / "result.json", other)
         except (RunError, BrokenResult, OSError):
             continue

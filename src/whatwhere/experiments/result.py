@@ -15,8 +15,6 @@ from whatwhere.experiments.spec import TrialSpec
 __all__ = ["BrokenResult", "TrialResult", "read_result", "write_result"]
 
 _NUMBERS = (
-    ("test_accuracy", 0, 1),
-    ("validation_accuracy", 0, 1),
     ("parameters", 0, math.inf),
     ("macs", 0, math.inf),
     ("bytes_kept", 0, math.inf),
@@ -25,6 +23,8 @@ _NUMBERS = (
     ("waiting", 0, 1),
     ("test_top5", 0, 1),
 )
+_ACCURACIES = (("test_accuracy", 0, 1), ("validation_accuracy", 0, 1))
+_SCORES = (("score", 0, 1), ("validation_score", 0, 1))
 _MAY_BE_MISSING = ("peak_bytes", "waiting", "test_top5")
 
 
@@ -40,13 +40,13 @@ class TrialResult:
     the wall time of the process that finished the trial; ``gates`` has what each gate did to a batch of validation
     images (``diagnose``); ``peak_bytes``, ``waiting`` and ``test_top5`` are as in ``Trained``. The last four are empty
     in files that are older than they.
+
+    Of a detector, ``detection`` has the name of its ``score``, that score on the ``validation`` images, all measures of
+    the ``test`` images (``detect.numbers``) and, ``per_class``, those of each class; it has no accuracies.
     """
 
     spec: TrialSpec
     sites: tuple[str, ...]
-    test_accuracy: float
-    test_loss: float | None
-    validation_accuracy: float
     best_epoch: int
     epochs: int
     train_seconds: float
@@ -56,10 +56,42 @@ class TrialResult:
     bytes_kept: int
     seconds: float
     environment: Mapping[str, Any]
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+    validation_accuracy: float | None = None
+    detection: Mapping[str, Any] | None = None
     gates: tuple[Mapping[str, Any], ...] = ()
     peak_bytes: int | None = None
     waiting: float | None = None
     test_top5: float | None = None
+
+    @property
+    def measure(self) -> str:
+        """What arms are compared by: "accuracy", "ap" (COCO's) or "voc07" (mean AP by VOC2007's rule)."""
+        return "accuracy" if self.detection is None else str(self.detection["score"])
+
+    @property
+    def measures(self) -> Mapping[str, float | None]:
+        """All measures of the test images, in 0..1."""
+        if self.detection is None:
+            return {"accuracy": self.test_accuracy, "top5": self.test_top5}
+        found: Mapping[str, float | None] = self.detection["test"]
+        return found
+
+    @property
+    def score(self) -> float:
+        """That measure of the test images, in 0..1."""
+        return _number(self.measures[self.measure])
+
+    @property
+    def validation_score(self) -> float:
+        """That measure of the validation images, after the best epoch."""
+        return _number(self.validation_accuracy if self.detection is None else self.detection["validation"])
+
+
+def _number(value: float | None) -> float:
+    assert value is not None  # read_result lets no other through
+    return value
 
 
 def write_result(path: Path, result: TrialResult) -> None:
@@ -90,8 +122,11 @@ def read_result(path: Path, spec: TrialSpec) -> TrialResult | None:
         raise BrokenResult(f"it cannot be read ({type(error).__name__}: {error})") from error
     if written.hash != spec.hash or found.get("hash") != spec.hash:
         raise BrokenResult(f"it is the result of another trial ({found.get('hash')}, not {spec.hash})")
-    for name, low, high in _NUMBERS:
-        value = getattr(result, name)
+    for name, low, high in (*(_ACCURACIES if written.task == "classify" else _SCORES), *_NUMBERS):
+        try:
+            value = getattr(result, name)
+        except (AssertionError, KeyError, TypeError) as error:
+            raise BrokenResult(f"its {name} cannot be read ({type(error).__name__}: {error})") from error
         if value is None and name in _MAY_BE_MISSING:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:

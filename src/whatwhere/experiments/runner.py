@@ -2,31 +2,25 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from whatwhere.attach.gated import gated_modules
-from whatwhere.data import Splits, normalise
 from whatwhere.errors import RunError, Stopped
-from whatwhere.experiments.arms import Arm, arm_cost, build_arm
+from whatwhere.experiments.arms import Arm, arm_cost
 from whatwhere.experiments.claim import ClaimLost, Held, Observer, State, claim, holder
 from whatwhere.experiments.environment import environment
 from whatwhere.experiments.gate_history import GateHistory
 from whatwhere.experiments.result import BrokenResult, TrialResult, read_result, write_result
 from whatwhere.experiments.spec import TrialSpec
+from whatwhere.experiments.tasks import kind_of
 from whatwhere.experiments.team import Alone, Team
 from whatwhere.experiments.trial_file import settle_trial_file
 from whatwhere.experiments.watch import Watch
-from whatwhere.explain import diagnose
-from whatwhere.train import Epoch, Recipe, Trained, train
-from whatwhere.train.feeding import in_order
-from whatwhere.train.ranks import Ranks
+from whatwhere.train import train
 from whatwhere.train.signals import StopRequest, stop_requests
 
 __all__ = ["TrialsFailed", "finished_trials", "run_trials"]
@@ -34,8 +28,8 @@ __all__ = ["TrialsFailed", "finished_trials", "run_trials"]
 # What the first process decides of a trial.
 _SETTLED, _RUN, _LATER = range(3)
 _LOOK_SECONDS = 2.0
-# Images that the gates are shown: after each epoch, when all is done, and with each of them switched off in turn.
-_GLANCE, _LOOKED_AT, _SWITCHED = 64, 128, 32
+# Images that the gates are shown after each epoch.
+_GLANCE = 64
 _LAST = "looked at again after the others"
 
 
@@ -46,7 +40,7 @@ class TrialsFailed(RunError):
 def run_trials(
     specs: Sequence[TrialSpec],
     folder: Path,
-    splits: Splits,
+    splits: Any,
     watch: Watch | None = None,
     loggers: Sequence[str] = (),
 ) -> None:
@@ -104,7 +98,7 @@ class _Run:
     def __init__(
         self,
         folder: Path,
-        splits: Splits,
+        splits: Any,
         watch: Watch,
         team: Team,
         request: StopRequest,
@@ -208,8 +202,9 @@ class _Run:
 
     def _run(self, spec: TrialSpec) -> None:
         start = time.perf_counter()
-        arm = build_arm(spec, self._splits)
-        cost = arm_cost(arm.model, self._splits, spec.recipe.batch_size)
+        kind = kind_of(spec.task)
+        arm = kind.build(spec, self._splits)
+        cost = arm_cost(arm.model, *kind.dense(arm.model, self._splits), spec.recipe.batch_size)
         self._heed()
         trained = self._train(spec, arm)
         if self._held is None:
@@ -218,22 +213,22 @@ class _Run:
         result = TrialResult(
             spec=spec,
             sites=arm.sites,
-            **_numbers(trained),
+            **_finite(kind.outcome(trained)),
             **asdict(cost),
-            gates=_seen_by_gates(arm, self._splits, spec.recipe),
+            gates=kind.seen_by_gates(arm.model, self._splits, spec.recipe) if gated_modules(arm.model) else (),
             seconds=time.perf_counter() - start,
             environment=environment(),
         )
         write_result(self._folder / spec.name / "result.json", result)
         self._watch.finished(spec, result)
 
-    def _train(self, spec: TrialSpec, arm: Arm) -> Trained:
+    def _train(self, spec: TrialSpec, arm: Arm) -> Any:
         """Training in all processes; where it fails in one, it fails in all."""
         history: list[GateHistory] = []  # begun after the first epoch, when the model is where it is trained
         try:
             trained = train(
                 arm.model,
-                self._splits,
+                kind_of(spec.task).learnt(spec, self._splits, arm.model),
                 spec.recipe,
                 seed=spec.seed,
                 folder=self._folder / spec.name,
@@ -249,12 +244,12 @@ class _Run:
         self._team.agree(None)
         return trained
 
-    def _seen(self, spec: TrialSpec, arm: Arm, done: Epoch, history: list[GateHistory]) -> None:
+    def _seen(self, spec: TrialSpec, arm: Arm, done: Any, history: list[GateHistory]) -> None:
         if self._held is not None:
             self._held.check()
         if arm.sites and gated_modules(arm.model):
             if not history:
-                images, _ = _shown(arm, self._splits, spec.recipe, _GLANCE)
+                images, _ = kind_of(spec.task).shown(arm.model, self._splits, spec.recipe, _GLANCE)
                 history.append(GateHistory(arm.model, images, self._folder / spec.name))
             history[0].note(done.epoch)
         self._watch.epoch(spec, done)
@@ -264,22 +259,7 @@ def _pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def _numbers(trained: Trained) -> dict[str, Any]:
-    found = asdict(trained)
-    return {**found, "test_loss": trained.test_loss if math.isfinite(trained.test_loss) else None}
-
-
-def _seen_by_gates(arm: Arm, splits: Splits, recipe: Recipe) -> tuple[Mapping[str, Any], ...]:
-    """What the trained gates do to one batch of validation images, and what is lost without each."""
-    if not gated_modules(arm.model):
-        return ()
-    shown = _shown(arm, splits, recipe, _LOOKED_AT)
-    return tuple(one.to_json() for one in diagnose(arm.model, [shown], probe=_SWITCHED))
-
-
-def _shown(arm: Arm, splits: Splits, recipe: Recipe, count: int) -> tuple[Tensor, Tensor]:
-    """The first validation images as the network takes them, and their labels."""
-    where = next(arm.model.parameters()).device
-    images, labels = next(in_order(splits.validation, count, Ranks(), where))
-    layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-    return normalise(images, splits.mean, splits.std).contiguous(memory_format=layout), labels
+def _finite(outcome: dict[str, Any]) -> dict[str, Any]:
+    """With None for a loss that JSON has no number for."""
+    loss = outcome.get("test_loss", 0.0)
+    return outcome if math.isfinite(loss) else {**outcome, "test_loss": None}

@@ -4,10 +4,11 @@ import sys
 import time
 from typing import TextIO
 
+from whatwhere.experiments.measures import MEASURES
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.spec import TrialSpec
 from whatwhere.experiments.watch import Watch
-from whatwhere.train import Epoch
+from whatwhere.train.task import Measured
 
 __all__ = ["Bar", "Lines", "watcher"]
 
@@ -34,16 +35,16 @@ class Lines(Watch):
 
     def finished(self, spec: TrialSpec, result: TrialResult) -> None:
         seconds = time.perf_counter() - self._start
-        self._over(spec, f"test {_accuracy(result)}, best epoch {result.best_epoch}, {seconds:.1f} s")
+        self._over(spec, f"test {_score(result)}, best epoch {result.best_epoch}, {seconds:.1f} s")
 
     def skipped(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._over(spec, f"test {_accuracy(result)}, finished before")
+        self._over(spec, f"test {_score(result)}, finished before")
 
     def later(self, spec: TrialSpec, reason: str) -> None:
         self._say(f"{_label(spec)}: {reason}")
 
     def found(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._over(spec, f"test {_accuracy(result)}, finished by another process")
+        self._over(spec, f"test {_score(result)}, finished by another process")
 
     def left(self, spec: TrialSpec, reason: str) -> None:
         self._over(spec, f"left out: {reason}")
@@ -86,7 +87,7 @@ class Bar(Lines):
         super().started(spec)
         self._show(f": {_label(spec)}")
 
-    def epoch(self, spec: TrialSpec, done: Epoch) -> None:
+    def epoch(self, spec: TrialSpec, done: Measured) -> None:
         self._show(f": {_label(spec)} epoch {done.epoch}/{spec.recipe.epochs}", self._done + done.epoch)
 
     def finished(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -131,5 +132,6 @@ def _label(spec: TrialSpec) -> str:
     return f"{spec.gate} seed {spec.seed}"
 
 
-def _accuracy(result: TrialResult) -> str:
-    return f"{100 * result.test_accuracy:.2f} %"
+def _score(result: TrialResult) -> str:
+    name = "" if result.measure == "accuracy" else f"{MEASURES[result.measure]} "
+    return f"{name}{100 * result.score:.2f} %"

@@ -5,13 +5,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from whatwhere.experiments.arm_names import CONTROLS, YARDSTICK, Start, default_place, parse_arm
 from whatwhere.hosts import Stem
 from whatwhere.train import Recipe
 
-__all__ = ["Comparison", "TrialSpec"]
+__all__ = ["Comparison", "TaskName", "TrialSpec"]
+
+TaskName = Literal["classify", "detect"]
 
 # A recipe's fields that the first release had. One added later counts in a spec's hash only where it is not at its
 # default, so that trials finished before it came stay finished.
@@ -37,6 +39,7 @@ class TrialSpec:
         split_seed: seed of the split into training and validation.
         seed: seed of the host's weights, the gate's and the order of the images.
         recipe: how it is trained.
+        task: "classify" or "detect".
     """
 
     host: str
@@ -50,6 +53,7 @@ class TrialSpec:
     split_seed: int
     seed: int
     recipe: Recipe
+    task: TaskName = "classify"
 
     def to_json(self) -> dict[str, Any]:
         """The dictionary that JSON gives back, with lists for tuples; ``from_json`` is its inverse."""
@@ -74,6 +78,8 @@ class TrialSpec:
             for key, part in plain["recipe"].items()
             if key in _FIRST_FIELDS or getattr(self.recipe, key) != getattr(usual, key)
         }
+        if self.task == "classify":  # as the first releases knew nothing else
+            del plain["task"]
         text = json.dumps(_canonical(plain), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -100,6 +106,7 @@ class Comparison:
         limit: training images kept, None for all.
         image_size: side to which images are brought, None for their own.
         split_seed: seed of the split into training and validation.
+        task: "classify" images, or "detect" objects in them: ``host`` is then a detector's name.
     """
 
     host: str
@@ -113,6 +120,7 @@ class Comparison:
     limit: int | None = None
     image_size: int | None = None
     split_seed: int = 0
+    task: TaskName = "classify"
 
     def to_json(self) -> dict[str, Any]:
         """The dictionary that JSON gives back, with lists for tuples."""
@@ -159,6 +167,7 @@ class Comparison:
             split_seed=self.split_seed,
             seed=seed,
             recipe=self.recipe,
+            task=self.task,
         )
 
 

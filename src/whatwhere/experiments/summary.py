@@ -4,26 +4,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from whatwhere.data import Splits
 from whatwhere.experiments.arm_names import YARDSTICK
 from whatwhere.experiments.environment import environment
 from whatwhere.experiments.facts import ArmFacts
+from whatwhere.experiments.measures import MEASURES
 from whatwhere.experiments.power import POWER
 from whatwhere.experiments.resampling import smallest_sign_flip_p
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.spec import Comparison
 from whatwhere.experiments.statistics import LEVEL, Difference, compare_arms, describe
+from whatwhere.experiments.tasks import kind_of
 
 __all__ = ["summarise"]
 
 
 def summarise(
-    comparison: Comparison, facts: Mapping[str, ArmFacts], results: Sequence[TrialResult], splits: Splits
+    comparison: Comparison, facts: Mapping[str, ArmFacts], results: Sequence[TrialResult], splits: Any
 ) -> dict[str, Any]:
-    """Accuracies (percent), paired differences (percentage points) and costs of all arms.
+    """Measures (percent), paired differences (percentage points) and costs of all arms.
 
-    An arm's "gate" is its name, with place, start and options as it was asked for. Costs are per image and in float32,
-    whatever the precision of training.
+    "measure" names the one that arms are compared by; each is a key of an arm. An arm's "gate" is its name, with place,
+    start and options as it was asked for. Costs are per image and in float32, whatever the precision of training.
 
     Args:
         comparison: what was asked for.
@@ -31,8 +32,9 @@ def summarise(
         results: the finished trials; missing ones are listed under ``pending``.
         splits: the data, for the number of images.
     """
-    values = _values(comparison, results, "test_accuracy")
-    fives = _values(comparison, results, "test_top5")
+    names = kind_of(comparison.task).measures(splits)
+    measured = {name: _values(comparison, results, name) for name in names}
+    values = measured[names[0]]
     differences = compare_arms(values, YARDSTICK, declared=comparison.seeds)
     pending = [
         comparison.trial(arm, seed).name
@@ -42,16 +44,20 @@ def summarise(
     ]
     here, environments = environment(), _distinct(result.environment for result in results)
     order = [YARDSTICK, *differences]
-    arms = [_arm(comparison, arm, facts[arm], values[arm], fives[arm], differences.get(arm)) for arm in order]
+    arms = [
+        _arm(comparison, arm, facts[arm], {name: of[arm] for name, of in measured.items()}, differences.get(arm))
+        for arm in order
+    ]
     return {
         "format": 1,
+        "measure": names[0],
         "comparison": comparison.to_json(),
         "images": {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)},
         "summarised_on": here,
         "trained_on": environments,
         "pending": pending,
         "notes": [
-            *_notes(comparison, facts, splits, here),
+            *_notes(comparison, facts, splits, here, names[0]),
             *_statements(comparison.seeds, differences),
             *_caveats(pending, environments),
         ],
@@ -59,12 +65,12 @@ def summarise(
     }
 
 
-def _values(comparison: Comparison, results: Sequence[TrialResult], field: str) -> dict[str, dict[int, float]]:
-    """A share as percent by arm and seed, those without one left out.
+def _values(comparison: Comparison, results: Sequence[TrialResult], measure: str) -> dict[str, dict[int, float]]:
+    """A measure as percent by arm and seed, those without one left out.
 
     A result belongs to the arms whose trial it is, whatever its gate is called.
     """
-    shares = {result.spec.hash: getattr(result, field) for result in results}
+    shares = {result.spec.hash: result.measures.get(measure) for result in results}
     found = {trial: 100 * share for trial, share in shares.items() if share is not None}
     return {
         arm: {
@@ -80,12 +86,12 @@ def _arm(
     comparison: Comparison,
     arm: str,
     facts: ArmFacts,
-    values: Mapping[int, float],
-    fives: Mapping[int, float],
+    measured: Mapping[str, Mapping[int, float]],
     difference: Difference | None,
 ) -> dict[str, Any]:
     spec = comparison.trial(arm, 0)
     latency = facts.latency
+    values = next(iter(measured.values()))
     return {
         "gate": arm,
         "at": spec.at,
@@ -99,14 +105,15 @@ def _arm(
         "ms_per_image_high": latency and latency.high_ms / facts.batch,
         "latency_batch": facts.batch,
         "declared": comparison.seeds,
-        "accuracy": asdict(describe(list(values.values()))) if values else None,
-        "top5": asdict(describe(list(fives.values()))) if fives else None,
+        **{name: asdict(describe(list(of.values()))) if of else None for name, of in measured.items()},
         "seeds": {str(seed): value for seed, value in sorted(values.items())},
         "difference": difference and asdict(difference),
     }
 
 
-def _notes(comparison: Comparison, facts: Mapping[str, ArmFacts], splits: Splits, here: Mapping[str, Any]) -> list[str]:
+def _notes(
+    comparison: Comparison, facts: Mapping[str, ArmFacts], splits: Any, here: Mapping[str, Any], measure: str
+) -> list[str]:
     last = comparison.seeds - 1
     seeds = "one seed (0)" if last == 0 else f"{last + 1} paired seeds (0 to {last})"
     batch = facts[YARDSTICK].batch
@@ -115,12 +122,13 @@ def _notes(comparison: Comparison, facts: Mapping[str, ArmFacts], splits: Splits
         "see the images in the same order and, where the host is the same, start from the same host weights.",
         f"The epoch was chosen on the validation split ({len(splits.validation)} images); the test split "
         f"({len(splits.test)} images) was read once a trial.",
-        f"Accuracies are percent, mean ± standard deviation. Differences are to {YARDSTICK}, in percentage points, "
-        "with the 95 % t interval over paired seeds; a verdict rests on the paired t test at 5 %, Holm-corrected over "
-        "the arms, and is given when all declared seeds are in.",
+        f"Test {MEASURES[measure]} in percent, mean ± standard deviation. Differences are to {YARDSTICK}, in "
+        "percentage points, with the 95 % t interval over paired seeds; a verdict rests on the paired t test at 5 %, "
+        "Holm-corrected over the arms, and is given when all declared seeds are in.",
         f"Per image: MACs of a forward; kept, the bytes that training at batch {comparison.recipe.batch_size} keeps "
         f"for backward in float32; ms, the median of forwards at batch {batch}, arms interleaved, in float32 on "
-        f"{here['device']}, threads: {here['threads']}.",
+        f"{here['device']}, threads: {here['threads']}."
+        + (" Of detectors: trunk, pyramid and heads." if comparison.task == "detect" else ""),
     ]
 
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from whatwhere.experiments.grid import ABSENT, Grid
+from whatwhere.experiments.measures import MEASURES, measure_of
 
-__all__ = ["HEADERS", "difference_words", "grid", "seeds_words"]
+__all__ = ["difference_words", "grid", "headers", "seeds_words"]
 
-HEADERS = (
+_HEADERS = (
     "arm",
     "at",
     "sites",
@@ -15,7 +16,7 @@ HEADERS = (
     "MMACs",
     "kept kB",
     "ms",
-    "accuracy %",
+    "{} %",
     "n",
     "difference [95 %]",
     "detectable",
@@ -27,11 +28,17 @@ _WORDS = frozenset({"arm", "at", "verdict"})
 
 def grid(summary: Mapping[str, Any]) -> Grid:
     """One row an arm, and the notes; n is "2 of 3" while seeds are pending."""
-    return Grid(HEADERS, [_row(arm) for arm in summary["arms"]], _WORDS, summary["notes"])
+    measure = measure_of(summary)
+    return Grid(headers(measure), [_row(arm, measure) for arm in summary["arms"]], _WORDS, summary["notes"])
 
 
-def _row(arm: Mapping[str, Any]) -> tuple[str, ...]:
-    accuracy, difference = arm["accuracy"], arm["difference"]
+def headers(measure: str) -> tuple[str, ...]:
+    """The columns of a comparison by ``measure``."""
+    return tuple(head.format(MEASURES[measure]) for head in _HEADERS)
+
+
+def _row(arm: Mapping[str, Any], measure: str) -> tuple[str, ...]:
+    score, difference = arm[measure], arm["difference"]
     return (
         arm["gate"],
         arm["at"] or ABSENT,
@@ -40,8 +47,8 @@ def _row(arm: Mapping[str, Any]) -> tuple[str, ...]:
         f"{arm['macs_per_image'] / 1e6:.2f}",
         f"{arm['bytes_kept_per_image'] / 1e3:,.0f}",
         ABSENT if arm["ms_per_image"] is None else f"{arm['ms_per_image']:.3g}",
-        _mean_and_sd(accuracy),
-        seeds_words(accuracy["n"] if accuracy else 0, arm.get("declared")),
+        _mean_and_sd(score),
+        seeds_words(score["n"] if score else 0, arm.get("declared")),
         *difference_words(difference),
     )
 
@@ -63,10 +70,10 @@ def difference_words(difference: Mapping[str, Any] | None) -> tuple[str, str, st
     )
 
 
-def _mean_and_sd(accuracy: Mapping[str, Any] | None) -> str:
-    if accuracy is None:
+def _mean_and_sd(score: Mapping[str, Any] | None) -> str:
+    if score is None:
         return ABSENT
-    return f"{accuracy['mean']:.2f}" + ("" if accuracy["sd"] is None else f" ± {accuracy['sd']:.2f}")
+    return f"{score['mean']:.2f}" + ("" if score["sd"] is None else f" ± {score['sd']:.2f}")
 
 
 def _interval(difference: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.spec import TrialSpec
-from whatwhere.train import Epoch
+from whatwhere.train.task import Measured
 
 __all__ = ["Watch"]
 
@@ -16,7 +16,7 @@ class Watch:
     def started(self, spec: TrialSpec) -> None:
         """Training starts or continues."""
 
-    def epoch(self, spec: TrialSpec, done: Epoch) -> None:
+    def epoch(self, spec: TrialSpec, done: Measured) -> None:
         """One epoch is over."""
 
     def finished(self, spec: TrialSpec, result: TrialResult) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from whatwhere.explain.activation import METHODS, Cam, Cams, cams
+    from whatwhere.explain.detected import BoxedPicture, Detected, Sight
+    from whatwhere.explain.detecting import look_at, pictures_of
     from whatwhere.explain.diagnosing import diagnose
     from whatwhere.explain.diagnosis import Diagnosis
     from whatwhere.explain.explanation import Explanation, Look, Network, Score, Shown, SiteLook
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "BoxedPicture",
     "Cam",
     "Cams",
+    "Detected",
     "Diagnosis",
     "Explanation",
     "Localisation",
@@ -32,6 +36,7 @@ __all__ = [
     "Record",
     "Score",
     "Shown",
+    "Sight",
     "SiteLook",
     "SiteRecord",
     "WithMaps",
@@ -39,13 +44,17 @@ __all__ = [
     "diagnose",
     "embedded",
     "explain",
+    "look_at",
     "open_network",
     "pictures",
+    "pictures_of",
     "record",
 ]
 
 _HOMES = {
     **dict.fromkeys(("METHODS", "Cam", "Cams", "cams"), "activation"),
+    **dict.fromkeys(("BoxedPicture", "Detected", "Sight"), "detected"),
+    **dict.fromkeys(("look_at", "pictures_of"), "detecting"),
     "diagnose": "diagnosing",
     "Diagnosis": "diagnosis",
     **dict.fromkeys(("Explanation", "Look", "Network", "Score", "Shown", "SiteLook"), "explanation"),

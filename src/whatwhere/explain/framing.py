@@ -13,7 +13,7 @@ from whatwhere.data.decode import rgb
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["framed", "masks", "scaled", "stored", "turned"]
+__all__ = ["framed", "inside", "masks", "scaled", "stored", "turned"]
 
 _TURNS = {
     2: (False, (-1,)),
@@ -100,8 +100,8 @@ def masks(known: Annotated, size: tuple[int, int], orientation: int, image_size:
     found: dict[str, Tensor] = {}
     for one in (each for each in known.objects if not (each.difficult or each.crowd)):
         left, top, right, bottom = one.box
-        across = _inside(left, right, x0, columns / (x1 - x0), columns)
-        down = _inside(top, bottom, y0, rows / (y1 - y0), rows)
+        across = inside(left, right, x0, columns / (x1 - x0), columns)
+        down = inside(top, bottom, y0, rows / (y1 - y0), rows)
         if across.start < across.stop and down.start < down.stop:
             found.setdefault(one.name, torch.zeros(rows, columns, dtype=torch.bool))[down, across] = True
     return {name: turned(mask, turn).contiguous() for name, mask in found.items()}
@@ -116,7 +116,7 @@ def _middle(size: tuple[int, int], image_size: tuple[int, int]) -> tuple[float, 
     return left, top, left + wide, top + high
 
 
-def _inside(first: float, last: float, start: float, scale: float, count: int) -> slice:
+def inside(first: float, last: float, start: float, scale: float, count: int) -> slice:
     """The pixels, of ``count``, whose centres lie between two edges."""
     low, high = (first - start) * scale, (last - start) * scale
     begin, end = math.ceil(low - 0.5), math.ceil(high - 0.5)

@@ -52,13 +52,24 @@ class Judge:
             return
         unions = {i: union(batch[i]) for i in marked}
         own = {i: mask for i in marked if (mask := self._own(batch[i], self._classes[classes[i]])) is not None}
-        for kind, found in maps.items():
-            self._update(kind, found, own if kind == CAM else unions)
+        if CAM in maps:
+            self._update(CAM, maps[CAM], own)
         size = tuple(batch[0].pixels.shape[-2:])
-        gates = [_evened(found, size) for kind, found in maps.items() if kind != CAM]
-        if len(gates) > 1:
-            self._update(ALL_GATES, torch.stack(gates).mean(0), unions)
-        self._update(MIDDLE, _bump(size).expand(len(batch), *size), unions)
+        self.place({kind: found for kind, found in maps.items() if kind != CAM}, unions, size)
+
+    def place(self, maps: Mapping[str, Tensor], masks: Mapping[int, Tensor], size: Shape) -> None:
+        """Hold gates' maps (B, h, w) by site against all objects of those images that have some, and a bump with them.
+
+        Args:
+            maps: of a batch.
+            masks: bool (H, W), by the image's place in the batch; one at least.
+            size: (H, W).
+        """
+        for kind, found in maps.items():
+            self._update(kind, found, masks)
+        if len(maps) > 1:
+            self._update(ALL_GATES, torch.stack([_evened(found, size) for found in maps.values()]).mean(0), masks)
+        self._update(MIDDLE, _bump(size).expand(1 + max(masks), *size), masks)
 
     def _update(self, kind: str, maps: Tensor, masks: Mapping[int, Tensor]) -> None:
         if masks:

@@ -23,7 +23,7 @@ from whatwhere.data.stream import Source
 from whatwhere.data.voc import Voc, open_voc
 from whatwhere.errors import DataError, closest
 
-__all__ = ["Entry", "find", "text"]
+__all__ = ["Entry", "files", "find", "text"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def find(source: str, *, image_size: tuple[int, int], limit: int | None, root: P
         return _annotated(_voc(call, Path(path).expanduser()))
     if kind == "coco" and path:
         return _annotated(open_coco(call, _coco_file(call, Path(path).expanduser())))
-    return _files(call, source)
+    return files(call, source)
 
 
 def _scenes(image_size: tuple[int, int], limit: int | None) -> list[Entry]:
@@ -130,7 +130,12 @@ def _annotated(known: Voc | Coco) -> list[Entry]:
     ]
 
 
-def _files(call: str, source: str) -> list[Entry]:
+def files(call: str, source: str) -> list[Entry]:
+    """The images that a file, a folder or a pattern names, sorted.
+
+    Raises:
+        DataError: there is none.
+    """
     path = Path(source).expanduser()
     if path.is_file():
         return [_entry(path, path.parent)]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from whatwhere.experiments import compare_arms, describe
+from whatwhere.experiments.measures import measure_of
 from whatwhere.report.trials import Trial
 
 __all__ = ["Arm", "arms_of_results", "arms_of_summary", "number", "same_seeds"]
@@ -27,7 +28,7 @@ class Arm:
     bytes_kept: float | None = None
     ms: float | None = None
     declared: int | None = None
-    accuracy: Mapping[str, float | None] = field(default_factory=dict)
+    score: Mapping[str, float | None] = field(default_factory=dict)
     seeds: Mapping[int, float] = field(default_factory=dict)
     difference: Mapping[str, Any] = field(default_factory=dict)
 
@@ -50,14 +51,14 @@ def arms_of_summary(summary: Mapping[str, Any], declared: int) -> list[Arm]:
         raise ValueError("it lists no arms")
     if not all(isinstance(_name(one), str) for one in found):
         raise ValueError("an arm has no name")
-    return [_of_summary(one, declared) for one in found]
+    return [_of_summary(one, measure_of(summary), declared) for one in found]
 
 
 def _name(arm: Mapping[str, Any]) -> Any:
     return arm.get("arm") or arm.get("gate")
 
 
-def _of_summary(arm: Mapping[str, Any], declared: int) -> Arm:
+def _of_summary(arm: Mapping[str, Any], measure: str, declared: int) -> Arm:
     sites, seeds = arm.get("sites"), _mapping(arm.get("seeds"))
     said = number(arm.get("declared"))
     return Arm(
@@ -70,7 +71,7 @@ def _of_summary(arm: Mapping[str, Any], declared: int) -> Arm:
         bytes_kept=number(arm.get("bytes_kept_per_image")),
         ms=number(arm.get("ms_per_image")),
         declared=declared if said is None else int(said),
-        accuracy={key: number(value) for key, value in _mapping(arm.get("accuracy")).items()},
+        score={key: number(value) for key, value in _mapping(arm.get(measure)).items()},
         seeds={int(seed): value for seed, value in seeds.items() if seed.isdecimal() and number(value) is not None},
         difference={key: value for key, value in _mapping(arm.get("difference")).items() if _plain(value)},
     )
@@ -89,7 +90,7 @@ def _plain(value: Any) -> bool:
 
 
 def same_seeds(arms: Sequence[Arm], trials: Sequence[Trial]) -> bool:
-    """Whether the arms' accuracies are those of the finished trials, seed by seed."""
+    """Whether the arms' scores are those of the finished trials, seed by seed."""
     values = _values(trials)
     return {arm.name for arm in arms} == set(values) and all(
         arm.seeds.keys() == values[arm.name].keys()
@@ -113,7 +114,7 @@ def _values(trials: Sequence[Trial]) -> dict[str, dict[int, float]]:
     values: dict[str, dict[int, float]] = {trial.arm: {} for trial in trials}
     for trial in trials:
         if trial.result is not None:
-            values[trial.arm][trial.spec.seed] = 100 * trial.result.test_accuracy
+            values[trial.arm][trial.spec.seed] = 100 * trial.result.score
     return values
 
 
@@ -137,7 +138,7 @@ def _of_results(
         bytes_kept=result.bytes_kept if result else before.bytes_kept,
         ms=before.ms,
         declared=declared,
-        accuracy=asdict(describe(list(seeds.values()))) if seeds else {},
+        score=asdict(describe(list(seeds.values()))) if seeds else {},
         seeds=seeds,
         difference={key: value for key, value in difference.items() if _plain(value)},
     )

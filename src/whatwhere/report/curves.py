@@ -16,6 +16,9 @@ _NAMES = {
     "validation_loss": ("validation loss", 1.0),
     "train_accuracy": ("training accuracy, %", 100.0),
     "train_loss": ("training loss", 1.0),
+    "validation_ap": ("validation AP, %", 100.0),
+    "validation_ap50": ("validation AP50, %", 100.0),
+    "validation_voc07": ("validation VOC07 mAP, %", 100.0),
 }
 # A diverged loss must not flatten all others: the axis ends at so many times the value that 98 in 100 stay below.
 _CUT = 1.5

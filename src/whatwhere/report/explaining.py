@@ -11,7 +11,7 @@ from whatwhere.explain.explanation import Explanation, Network, Shown
 from whatwhere.report.explained import page
 from whatwhere.report.writing import need, write
 
-__all__ = ["check_page", "write_explanation"]
+__all__ = ["check_page", "check_place", "write_explanation"]
 
 
 def check_page(out: Path, figures: Path | None = None) -> None:
@@ -21,21 +21,29 @@ def check_page(out: Path, figures: Path | None = None) -> None:
         RunError: a place is taken, would not be taken for a page, or takes no files; or a library is missing.
     """
     need("explain", "jinja2", "scipy", "torchcam", "PIL", "matplotlib")
+    check_place("explain", out)
+    if figures is not None:
+        check_writable(figures, f"explain(figures={str(figures)!r})")
+
+
+def check_place(verb: str, out: Path) -> None:
+    """See that a page could go to ``out`` and its numbers beside it.
+
+    Raises:
+        RunError: in the name of ``verb``.
+    """
+    call = f"{verb}(out={str(out)!r})"
     if out.is_dir():
-        raise RunError(f"explain(out={str(out)!r}): this is a folder", fix=f"--out {out / 'explained.html'}")
+        raise RunError(f"{call}: this is a folder", fix=f"--out {out / f'{verb}ed.html'}")
     if out.suffix.lower() not in (".html", ".htm"):
-        raise RunError(
-            f"explain(out={str(out)!r}): a page's name ends in .html", fix=f"--out {out.with_suffix('.html')}"
-        )
+        raise RunError(f"{call}: a page's name ends in .html", fix=f"--out {out.with_suffix('.html')}")
     if out.with_suffix(".json").is_dir():
         raise RunError(
-            f"explain(out={str(out)!r}): its numbers would go where there is a folder",
+            f"{call}: its numbers would go where there is a folder",
             got=str(out.with_suffix(".json")),
             fix="another name by --out",
         )
-    check_writable(out.parent, f"explain(out={str(out)!r})")
-    if figures is not None:
-        check_writable(figures, f"explain(figures={str(figures)!r})")
+    check_writable(out.parent, call)
 
 
 def write_explanation(explanation: Explanation, out: Path) -> tuple[Path, Path]:

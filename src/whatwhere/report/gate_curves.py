@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from whatwhere.report.lines import HEIGHT, Points, mean_line, svg_path
 from whatwhere.report.scales import Axis, axis
-from whatwhere.report.trials import MEASURES
+from whatwhere.report.trials import GATE_FIGURES
 from whatwhere.report.words import short
 
 __all__ = ["GateCurves", "GateDrawing", "GateLine", "gate_curves"]
@@ -65,7 +65,9 @@ def gate_curves(seeds: Sequence[History]) -> GateCurves | None:
         return None
     drawn = [known[place] for place in _spread(len(known))]
     x = axis("epoch", [epoch for _, lines in drawn for points in lines.values() for epoch in points], whole=True)
-    measures = {key: {place: lines[key] for place, (_, lines) in enumerate(drawn) if lines[key]} for key in MEASURES}
+    measures = {
+        key: {place: lines[key] for place, (_, lines) in enumerate(drawn) if lines[key]} for key in GATE_FIGURES
+    }
     drawings = tuple(_drawing(_NAMES[key], x, lines) for key, lines in measures.items() if lines)
     sites = tuple((chr(ord("a") + place), site, _last(lines)) for place, (site, lines) in enumerate(drawn))
     return GateCurves(drawings, sites, len(known), len(seeds))
@@ -74,7 +76,7 @@ def gate_curves(seeds: Sequence[History]) -> GateCurves | None:
 def _means(seeds: Sequence[History], site: str) -> dict[str, Points]:
     """Measure by measure, over the seeds that know the site."""
     found = [history[site] for history in seeds if site in history]
-    return {key: mean_line([measures[key] for measures in found]) for key in MEASURES}
+    return {key: mean_line([measures[key] for measures in found]) for key in GATE_FIGURES}
 
 
 def _spread(count: int) -> list[int]:

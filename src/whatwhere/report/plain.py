@@ -90,12 +90,12 @@ def _safe(value: Any) -> Any:
 
 
 def _paper_lines(contents: Contents) -> Iterator[dict[str, Any]]:
-    arms = {(run.name, arm.name): arm for run in contents.runs for arm in run.arms}
+    arms = {(run.name, arm.name): (arm, run.measure) for run in contents.runs for arm in run.arms}
     for row in paper_rows(contents.reproduction):
-        arm = arms.get((str(row.get("folder")), str(row.get("arm"))), Arm(str(row.get("arm"))))
+        found = arms.get((str(row.get("folder")), str(row.get("arm"))), (Arm(str(row.get("arm"))), "accuracy"))
         keys = ("label", "printed_host", "host", "ran_host", "folder")
         line = {key: str(row[key]) for key in keys if row.get(key) is not None}
-        yield {**line, **_printed(row.get("paper")), **_figures(arm), **_ours(row.get("ours"))}
+        yield {**line, **_printed(row.get("paper")), **_figures(*found), **_ours(row.get("ours"))}
 
 
 def _arm_lines(contents: Contents) -> Iterator[dict[str, Any]]:
@@ -103,7 +103,7 @@ def _arm_lines(contents: Contents) -> Iterator[dict[str, Any]]:
     for run in contents.runs:
         for arm in run.arms:
             if (run.name, arm.name) not in rows:
-                yield {"folder": run.name, "ran_host": str(run.setting.get("host", "")), **_figures(arm)}
+                yield {"folder": run.name, "ran_host": str(run.setting.get("host", "")), **_figures(arm, run.measure)}
 
 
 def _printed(paper: Any) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def _ours(ours: Any) -> dict[str, Any]:
     }
 
 
-def _figures(arm: Arm) -> dict[str, Any]:
+def _figures(arm: Arm, measure: str) -> dict[str, Any]:
     return {
         "arm": arm.name,
         "at": arm.at,
@@ -137,7 +137,7 @@ def _figures(arm: Arm) -> dict[str, Any]:
         "ms_per_image": arm.ms,
         "n": len(arm.seeds),
         "declared": arm.declared,
-        **{f"accuracy_{key}": arm.accuracy.get(key) for key in ("mean", "sd", "low", "high")},
+        **{f"{measure}_{key}": arm.score.get(key) for key in ("mean", "sd", "low", "high")},
         **{f"difference_{key}": value for key, value in arm.difference.items()},
-        **{f"accuracy_seed{seed}": value for seed, value in arm.seeds.items()},
+        **{f"{measure}_seed{seed}": value for seed, value in arm.seeds.items()},
     }

@@ -8,13 +8,14 @@ from typing import Any
 
 from whatwhere.errors import WhatwhereError, first_line
 from whatwhere.experiments import Comparison
+from whatwhere.experiments.measures import measure_of
 from whatwhere.report.arms import Arm, arms_of_results, arms_of_summary, same_seeds
 from whatwhere.report.trials import Trial, read_trial
 
 __all__ = ["Run", "Unreadable", "read_json", "read_run"]
 
 _SUMMARY_AGES = (
-    "summary.json does not agree with the results in the trials' folders; accuracies and differences here were "
+    "summary.json does not agree with the results in the trials' folders; scores and differences here were "
     "computed from the results"
 )
 # So many trials of a kind are named; the table of trials has them all.
@@ -46,6 +47,12 @@ class Run:
     trials: tuple[Trial, ...]
     summary: Mapping[str, Any]
     problems: tuple[str, ...]
+
+    @property
+    def measure(self) -> str:
+        """What the arms are compared by."""
+        results = (trial.result.measure for trial in self.trials if trial.result is not None)
+        return measure_of(self.summary) if self.summary else next(results, "accuracy")
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from whatwhere.experiments.measures import MEASURES
 from whatwhere.report.arms import Arm
 from whatwhere.report.runs import Run
 from whatwhere.report.scales import Axis, axis
@@ -45,37 +46,34 @@ class Scatter:
 
 
 def scatters(run: Run) -> list[Scatter]:
-    """A drawing for each cost that is known of an arm with an accuracy."""
-    return [drawing for cost in _COSTS if (drawing := _scatter(run.arms, *cost)) is not None]
+    """A drawing for each cost that is known of an arm with a score."""
+    return [drawing for cost in _COSTS if (drawing := _scatter(run, *cost)) is not None]
 
 
 def front(places: Sequence[tuple[float, float]]) -> list[bool]:
-    """Which (cost, accuracy) no other beats: one that costs no more and is as good, and is not the same in both."""
+    """Which (cost, score) no other beats: one that costs no more and is as good, and is not the same in both."""
     return [
-        not any(
-            cost <= own_cost and accuracy >= own and (cost, accuracy) != (own_cost, own) for cost, accuracy in places
-        )
+        not any(cost <= own_cost and score >= own and (cost, score) != (own_cost, own) for cost, score in places)
         for own_cost, own in places
     ]
 
 
-def _scatter(arms: Sequence[Arm], key: str, title: str, words: Callable[[float], str]) -> Scatter | None:
+def _scatter(run: Run, key: str, title: str, words: Callable[[float], str]) -> Scatter | None:
     known = [
         (place, arm, cost, mean)
-        for place, arm in enumerate(arms)
-        if (cost := getattr(arm, key)) is not None and (mean := arm.accuracy.get("mean")) is not None
+        for place, arm in enumerate(run.arms)
+        if (cost := getattr(arm, key)) is not None and (mean := arm.score.get("mean")) is not None
     ]
     if not known:
         return None
     places = [(cost, mean) for _, _, cost, mean in known]
-    ends = [arm.accuracy.get(end) for _, arm, _, _ in known for end in ("low", "high")]
+    ends = [arm.score.get(end) for _, arm, _, _ in known for end in ("low", "high")]
     x = axis(title, [cost for cost, _ in places], margin=0.08)
-    y = axis(
-        "test accuracy, %", [*(mean for _, mean in places), *(end for end in ends if end is not None)], margin=0.08
-    )
+    seen = [*(mean for _, mean in places), *(end for end in ends if end is not None)]
+    y = axis(f"test {MEASURES[run.measure]}, %", seen, margin=0.08)
     best = front(places)
     points = [
-        _point(place, arm, x.share(cost), y, f"{mean_and_sd(arm.accuracy)} %, {words(cost)}", is_best)
+        _point(place, arm, x.share(cost), y, f"{mean_and_sd(arm.score)} %, {words(cost)}", is_best)
         for (place, arm, cost, _), is_best in zip(known, best, strict=True)
     ]
     on_front = sorted({spot for spot, is_best in zip(places, best, strict=True) if is_best})
@@ -83,7 +81,7 @@ def _scatter(arms: Sequence[Arm], key: str, title: str, words: Callable[[float],
 
 
 def _point(place: int, arm: Arm, left: float, y: Axis, words: str, best: bool) -> Point:
-    mean, low, high = (arm.accuracy.get(key) for key in ("mean", "low", "high"))
+    mean, low, high = (arm.score.get(key) for key in ("mean", "low", "high"))
     return Point(
         arm=place,
         name=arm.name,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whatwhere.experiments.measures import MEASURES
 from whatwhere.report.arms import Arm, number
 from whatwhere.report.runs import Run
 from whatwhere.report.trials import Trial
@@ -83,7 +84,7 @@ def results_table(run: Run) -> Table:
     extras = _extras(run.arms)
     columns = [
         Column("arm", numeric=False),
-        Column("accuracy %", help="test accuracy, mean ± standard deviation over the seeds"),
+        Column(f"{MEASURES[run.measure]} %", help="of the test images, mean ± standard deviation over the seeds"),
         Column("n", help="seeds that are finished, of those declared"),
         Column("difference", help="to none, in percentage points, paired by seed, with the 95 % t interval"),
         Column("p (Holm)", help="paired t test, Holm-corrected over the arms"),
@@ -106,7 +107,7 @@ def _result_row(place: int, arm: Arm, extras: Sequence[str]) -> list[Cell]:
     n = len(arm.seeds)
     return [
         Cell(arm.name, arm=place),
-        Cell(mean_and_sd(arm.accuracy), arm.accuracy.get("mean")),
+        Cell(mean_and_sd(arm.score), arm.score.get("mean")),
         Cell(f"{n} of {arm.declared}" if arm.declared and n != arm.declared else str(n), n),
         Cell(value_and_interval(difference), number(difference.get("mean"))),
         Cell(p_value(p), p),
@@ -150,7 +151,7 @@ def trials_table(run: Run) -> Table:
         Column("seed"),
         Column("state", numeric=False),
         Column("epochs"),
-        Column("best epoch", help="of highest validation accuracy"),
+        Column("best epoch", help="the best on the validation images"),
         Column("validation %"),
         Column("test %"),
         Column("test loss"),
@@ -177,8 +178,8 @@ def _trial_row(trial: Trial, place: int | None) -> list[Cell]:
     return [
         *cells,
         Cell(count(best), best),
-        Cell(fixed(100 * found.validation_accuracy), found.validation_accuracy),
-        Cell(fixed(100 * found.test_accuracy), found.test_accuracy),
+        Cell(fixed(100 * found.validation_score), found.validation_score),
+        Cell(fixed(100 * found.score), found.score),
         Cell(fixed(loss, 3), loss),
         Cell(count(speed), speed),
         Cell(duration(seconds), seconds),

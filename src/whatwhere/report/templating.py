@@ -2,11 +2,14 @@
 
 import base64
 import hashlib
+import json
+import re
 from functools import cache
 from typing import Any
 
-__all__ = ["digest", "jinja", "source"]
+__all__ = ["as_data", "as_unicode", "digest", "jinja", "source"]
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 # Okabe and Ito's eight colours are all there are; further arms get them again with broken lines.
 _COLOURS = 8
 
@@ -36,6 +39,17 @@ def source(*names: str) -> str:
 def digest(script: str) -> str:
     """What the page's policy knows its script by: SHA-256 in base64."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def as_data(values: Any) -> str:
+    """Plain values as JSON that may stand inside a script element."""
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def as_unicode(text: str) -> str:
+    """A text that can be written as UTF-8: what a file's name has beside that becomes a replacement character."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _mark(arm: int) -> str:

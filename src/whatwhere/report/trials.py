@@ -13,14 +13,18 @@ from whatwhere.errors import RunError
 from whatwhere.experiments import TrialResult, TrialSpec
 from whatwhere.experiments.claim import holder
 from whatwhere.experiments.gate_history import read_history
+from whatwhere.experiments.measures import MEASURES
 from whatwhere.experiments.result import BrokenResult, read_result
 
-__all__ = ["MEASURES", "METRICS", "Trial", "read_trial"]
+__all__ = ["GATE_FIGURES", "METRICS", "Trial", "read_trial"]
 
 # The keys of metrics.jsonl that are drawn.
-METRICS = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
+METRICS = (
+    *("validation_accuracy", "validation_loss", "train_accuracy"),
+    *("validation_ap", "validation_ap50", "validation_voc07", "train_loss"),
+)
 # Those of gates.jsonl.
-MEASURES = ("drift", "sd_images")
+GATE_FIGURES = ("drift", "sd_images")
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,8 @@ def _history(folder: Path, epochs: int) -> dict[str, dict[str, dict[int, float]]
     lines = [line for line in read_history(folder) if 1 <= line["epoch"] <= epochs]
     for line in sorted(lines, key=lambda line: line["epoch"]):
         for gate in _sited(line["gates"]):
-            site = found.setdefault(gate["site"], {key: {} for key in MEASURES})
-            for key in MEASURES:
+            site = found.setdefault(gate["site"], {key: {} for key in GATE_FIGURES})
+            for key in GATE_FIGURES:
                 if _is_finite(gate.get(key)):
                     site[key][line["epoch"]] = float(gate[key])
     return found
@@ -116,11 +120,11 @@ def _other_trial(path: Path, spec: TrialSpec) -> str:
 
 def _at_odds(result: TrialResult, epochs: Mapping[int, Mapping[str, float]]) -> tuple[str, ...]:
     best = result.best_epoch if isinstance(result.best_epoch, int) else 0
-    said, written = result.validation_accuracy, epochs.get(best, {}).get("validation_accuracy")
+    said, written = result.validation_score, epochs.get(best, {}).get(f"validation_{result.measure}")
     if written is None or math.isclose(said, written, abs_tol=1e-9):
         return ()
     return (
-        f"result.json says that epoch {best} had a validation accuracy of {said:.4f}, "
+        f"result.json says that epoch {best} had a validation {MEASURES[result.measure]} of {said:.4f}, "
         f"metrics.jsonl that it had {written:.4f}",
     )
 

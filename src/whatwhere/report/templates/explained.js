@@ -9,29 +9,9 @@ if (document.getElementById("data")) {
   const strength = find("#strength");
   const MANY = 12;
 
-  const unpack = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const lut = unpack(data.lut);
   const stops = Math.max(...data.networks.map((network) => network.sites.length));
   const state = { picture: 0, stop: 0, scale: "site", mask: false, plain: false, pixels: null };
-
-  /* Numbers, with as many digits as it takes to tell the ends of their range apart. */
-  const write = (value, low = value, high = value) => {
-    if (value === null) return "–";
-    const digits = high > low ? Math.min(Math.max(Math.round(2.5 - Math.log10(high - low)), 2), 6) : 3;
-    return value.toFixed(digits).replace("-", "−");
-  };
-  const between = (low, high) => `${write(low, low, high)} to ${write(high, low, high)}`;
-  const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
-  const range = (parts) => ({
-    low: Math.min(...parts.map((part) => part.low)),
-    high: Math.max(...parts.map((part) => part.high)),
-  });
-  const element = (name, text, classes = "") => {
-    const made = document.createElement(name);
-    made.textContent = text;
-    made.className = classes;
-    return made;
-  };
 
   const panels = [...viewer.querySelectorAll(".panel")].map((panel, place) => ({
     place,
@@ -58,40 +38,6 @@ if (document.getElementById("data")) {
     range(data.pictures.map((shown) => pick(part, shown)).filter(Boolean));
   const everywhere = (part) => (site(part) === null ? { low: 0, high: 1 } : over(part, mapOf));
 
-  /* Bilinear between the centres of the map's cells, in the map's own values; then its colour. */
-  const colourAt = (map, bounds, { width, height }) => {
-    const steps = unpack(map.data);
-    const unit = (map.high - map.low) / 255;
-    const span = bounds.high - bounds.low || 1;
-    const axis = (count, length) => Array.from({ length }, (_, pixel) => {
-      const at = Math.min(Math.max(((pixel + 0.5) * count) / length - 0.5, 0), count - 1);
-      const before = Math.floor(at);
-      return [before, Math.min(before + 1, count - 1), at - before];
-    });
-    const [rows, columns] = [axis(map.h, height), axis(map.w, width)];
-    return (x, y) => {
-      const [top, bottom, v] = rows[y];
-      const [left, right, u] = columns[x];
-      const upper = steps[top * map.w + left] * (1 - u) + steps[top * map.w + right] * u;
-      const lower = steps[bottom * map.w + left] * (1 - u) + steps[bottom * map.w + right] * u;
-      const value = map.low + unit * (upper * (1 - v) + lower * v);
-      return 3 * Math.round(255 * Math.min(Math.max((value - bounds.low) / span, 0), 1));
-    };
-  };
-
-  const overlay = (image, map, bounds, share) => {
-    const { data: pixels, width, height } = image;
-    const colour = colourAt(map, bounds, image);
-    for (let y = 0, at = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, at += 4) {
-        const entry = colour(x, y);
-        for (let part = 0; part < 3; part++) {
-          pixels[at + part] = Math.round(pixels[at + part] * (1 - share) + lut[entry + part] * share);
-        }
-      }
-    }
-  };
-
   /* White just inside the object and black just outside, so that it is seen on anything. */
   const outline = ({ data: pixels, width, height }, runs) => {
     const inside = new Uint8Array(width * height);
@@ -116,7 +62,7 @@ if (document.getElementById("data")) {
     const image = new ImageData(new Uint8ClampedArray(state.pixels), width, height);
     const share = state.plain ? 0 : strength.value / 100;
     const bounds = map && (state.scale === "site" ? everywhere(part) : map);
-    if (map && share > 0) overlay(image, map, bounds, share);
+    if (map && share > 0) overlay(image, map, bounds, share, lut);
     if (mask && state.mask) outline(image, mask);
     Object.assign(canvas, { width, height });
     canvas.getContext("2d").putImageData(image, 0, 0);
@@ -237,13 +183,7 @@ if (document.getElementById("data")) {
     state.picture = number;
     state.pixels = null;
     const { name, label, jpeg, width, height } = picture();
-    thumbnails.forEach((button, place) => {
-      button.tabIndex = place === number ? 0 : -1;
-      if (place === number) button.setAttribute("aria-current", "true");
-      else button.removeAttribute("aria-current");
-    });
-    const [strip, box] = [thumbnails[number].parentElement, thumbnails[number]];
-    strip.scrollTo({ left: box.offsetLeft - strip.offsetLeft - strip.clientWidth / 2 + 32, top: box.offsetTop - strip.offsetTop - strip.clientHeight / 2 + 32 });
+    pointOut(thumbnails, number);
     const image = new Image();
     image.src = `data:image/jpeg;base64,${jpeg}`;
     await image.decode();
@@ -285,10 +225,7 @@ if (document.getElementById("data")) {
   }
 
   for (const part of panels) {
-    const ramp = part.find(".lut").getContext("2d");
-    const colours = new ImageData(256, 1);
-    for (let at = 0; at < 256; at++) colours.data.set([...lut.subarray(3 * at, 3 * at + 3), 255], 4 * at);
-    ramp.putImageData(colours, 0, 0);
+    drawRamp(part.find(".lut"), lut);
     part.select.addEventListener("change", render);
     const bars = part.find(".bars");
     const read = (event) => {
