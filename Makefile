@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 DEMO := runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install kernels demo test test-slow lint types fix reach bench bench-train bench-explain networks readme clean
+.PHONY: help install kernels demo test test-slow lint types fix reach bench bench-train bench-explain bench-detect networks readme clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ bench-train: $(READY)  ## race the training loop against a plain one and timm's 
 bench-explain: kernels  ## race records and class activation maps against torchcam and pytorch-grad-cam; some ten minutes
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/explain.py
+
+bench-detect: kernels  ## race training, evaluating and gating of detectors against plain loops; some fifteen minutes
+	$(BIN)/python benchmarks/detection.py
 
 networks: kernels  ## train the two small networks that come with the package anew; some five minutes
 	$(BIN)/whatwhere compare --host resnet8 --gates none,cbam --data scenes --seeds 1 --epochs 16 --padding 0 --precision bf16 --start identity --out runs/networks

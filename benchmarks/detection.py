@@ -1,176 +1,192 @@
-"""How long does it take to score what a detector has found?
+"""What do training, evaluating and gating a detector cost, beside the plain loops that torchvision's scripts have?
 
-``evaluation_speed``: as many images and objects as COCO's validation part has, a hundred detections in each image, half
-of them near an object; `coco_scores` beside pycocotools on one core, on the same detections. No time is given unless
-their twelve numbers are the same.
+``training``: steps of the same detector on the same JPEG files, reading included, by our engine and by a plain loop.
+``evaluation``: files to COCO's AP, by ours and by a plain loop with pycocotools; the figures must agree. ``inference``:
+Faster R-CNN R-50 FPN bare and with gates, by the fast kernels and by plain torch. ``loading``: JPEG files of 640
+pixels, read and changed as SSD's are, on one core. ``scoring``: as many images as COCO's validation part has. The
+contenders take turns in one process. Files are drawn for the occasion.
 
-    python benchmarks/detection.py                  what was measured, as JSON
+    python benchmarks/detection.py                  benchmarks/results/detection.json
+    python benchmarks/detection.py --rounds 2 --out /tmp/x.json     a quick look
 """
 
-import contextlib
-import io
+import itertools
 import json
-import resource
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+import tyro
+from detect_bench.reference import Plain, plain_scores
+from detect_bench.scoring import evaluation_speed
+from gate_bench.timing import Turn, race, ratio, times
+from torch import nn
 
-from whatwhere.data.detection import Objects
-from whatwhere.detect.coco_scores import CocoScores, coco_scores
-from whatwhere.detect.detections import Detections
+import whatwhere as ww
+from whatwhere.data import scenes_many
+from whatwhere.data.box_readers import BoxReaders
+from whatwhere.data.box_transforms import Augmentation
+from whatwhere.data.detection import DetectionSplits
+from whatwhere.data.detection_parts import FilePart
+from whatwhere.detect import Detection, build, coco_scores, evaluate
+from whatwhere.experiments.environment import environment
+from whatwhere.train import Recipe
+from whatwhere.train.optimiser import build_optimiser
+from whatwhere.train.ranks import Ranks
+from whatwhere.train.step import Stepper
+from whatwhere.train.tally import Tally
 
-IMAGES, OBJECTS, CLASSES, FOUND = 5_000, 7.2, 80, 100
-EQUAL = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """A part that has objects and no images."""
-
-    known: list[Objects]
-
-    @property
-    def ids(self) -> Sequence[int]:
-        """From 0."""
-        return range(len(self.known))
-
-    @property
-    def sizes(self) -> Tensor:
-        """All the same."""
-        return torch.tensor([[480, 640]]).expand(len(self), 2)
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def objects(self, index: int) -> Objects:
-        """What is in an image."""
-        return self.known[index]
-
-    def image(self, index: int) -> Tensor:
-        """There is none."""
-        raise NotImplementedError
-
-    def take(self, indices: Tensor) -> "Known":
-        """Some of them."""
-        return Known([self.known[index] for index in indices.tolist()])
+RESULTS = Path(__file__).parent / "results" / "detection.json"
+DETECTORS = {"ssdlite320-mobilenet-v3": 320, "fasterrcnn-resnet18-fpn": 320}
+BATCH, STEPS, IMAGES, FILE_SIZE = 8, 2, 32, 400
+GATED, INFERENCE_SIZE = "fasterrcnn-resnet50-fpn", 320
+SAME = 1e-3
 
 
-def evaluation_speed(images: int = IMAGES, rounds: int = 3) -> dict[str, Any]:
-    """A core's seconds for `coco_scores`, median of ``rounds``, and for pycocotools, once; and the memory ours adds."""
-    torch.set_num_threads(1)
-    part, found = made(images)
-    names = [str(label) for label in range(CLASSES)]
-    before, seconds = peak(), []
-    for _ in range(rounds):
+def files(folder: Path, count: int, size: int) -> FilePart:
+    """Scenes as JPEG files."""
+    from PIL import Image
+
+    part = scenes_many.generate_many(count, seed=0, image_size=size)
+    paths = [str(folder / f"{size}-{i}.jpg") for i in range(count)]
+    for i, path in enumerate(paths):
+        Image.fromarray(np.ascontiguousarray(part.image(i).permute(1, 2, 0).numpy())).save(path, quality=90)
+    return FilePart("benchmark", list(range(count)), paths, part.sizes.clone(), part.known)
+
+
+class Ours:
+    """Steps by the engine's own parts."""
+
+    def __init__(self, model: nn.Module, part: FilePart) -> None:
+        classes = scenes_many.CLASSES
+        splits = DetectionSplits("files", classes, tuple(range(len(classes))), part, part, part, "coco")
+        recipe = Recipe(batch_size=BATCH, lr=0.001, nesterov=False, weight_decay=1e-4, augment="flip")
+        task, here = Detection(splits, model, workers=1), torch.device("cpu")
+        model.to(memory_format=torch.channels_last)  # as the engine does
+        self.model, self.tally = model, Tally()
+        feed = task.feed(recipe, 0, Ranks(), here)
+        self.batches = itertools.chain.from_iterable(feed.epoch(number, first_step=0) for number in itertools.count(1))
+        optimiser = build_optimiser(model, recipe)
+        self.stepper = Stepper(task.forward(model, recipe, here, BATCH), optimiser, recipe, Ranks(), _Accelerator())
+
+    def steps(self, count: int) -> None:
+        """So many of them."""
+        self.model.train()
+        for _ in range(count):
+            self.stepper.take(next(self.batches), lr=0.001, seed=0, tally=self.tally)
+        self.tally.read()
+
+
+class _Accelerator:
+    """As much of Accelerate's as a step in float32 on the CPU asks for."""
+
+    device = torch.device("cpu")
+
+    def backward(self, loss: torch.Tensor) -> None:
+        loss.backward()
+
+
+def training(part: FilePart, rounds: int) -> Iterator[dict[str, Any]]:
+    """Images a second by our engine and by the plain loop."""
+    for name, size in DETECTORS.items():
+        torch.manual_seed(0)
+        ours, plain = (build(name, len(scenes_many.CLASSES), image_size=size) for _ in range(2))
+        plain.load_state_dict(ours.state_dict())
+        loops = {"whatwhere": Ours(ours, part), "plain": Plain(plain, part, BATCH)}
+        turns = {loop: Turn(lambda one=one: one.steps(STEPS)) for loop, one in loops.items()}
+        yield from _rows("training", name, turns, rounds)
+
+
+def evaluation(part: FilePart, rounds: int) -> Iterator[dict[str, Any]]:
+    """Files to AP, by ours and by the plain loop."""
+    for name, size in DETECTORS.items():
+        torch.manual_seed(0)
+        model = build(name, len(scenes_many.CLASSES), image_size=size).eval()
+        readers = BoxReaders("benchmark", 1)
+
+        def ours(model: nn.Module = model, readers: BoxReaders = readers) -> float:
+            jobs = ([(i, 0)] for i in range(len(part)))
+            images = (one.image for (one,) in readers.walk(part, jobs, Augmentation()))
+            found = evaluate(model, part, batch_size=BATCH, images=images)
+            return coco_scores(part, found, scenes_many.CLASSES).ap or 0.0
+
+        def plain(model: nn.Module = model) -> float:
+            return plain_scores(model, part, BATCH, len(scenes_many.CLASSES))
+
+        if abs(ours() - plain()) > SAME:
+            raise SystemExit(f"{name}: the two evaluations give different figures")
+        yield from _rows("evaluation", name, {"whatwhere": Turn(ours), "plain": Turn(plain)}, rounds)
+
+
+def inference(rounds: int) -> Iterator[dict[str, Any]]:
+    """One image through Faster R-CNN, bare and with gates, by both kinds of code."""
+    image = [torch.rand(3, INFERENCE_SIZE, INFERENCE_SIZE, generator=torch.Generator().manual_seed(0))]
+    turns = {}
+    for gate in ("none", "bam", "cbam"):
+        torch.manual_seed(0)
+        model = build(GATED, 80, image_size=INFERENCE_SIZE).eval()
+        if gate != "none":
+            ww.attach_(model, gate, start="identity", input_size=(3, INFERENCE_SIZE, INFERENCE_SIZE))
+        for code in ("cpu", "reference") if gate != "none" else ("cpu",):
+
+            def run(model: nn.Module = model, code: str = code) -> None:
+                with torch.no_grad(), ww.backend(code):
+                    model(image)
+
+            turns["plain" if gate == "none" else f"{gate} {code}"] = Turn(run)
+    yield from _rows("inference", GATED, turns, rounds)
+
+
+def loading(part: FilePart) -> dict[str, float]:
+    """Images a second that one core reads and changes, by kind of change."""
+    found = {}
+    for kind in ("flip", "scale", "ssd"):
+        readers, jobs = BoxReaders("benchmark", 0), ([(i, i)] for i in range(len(part)))
         start = time.process_time()
-        scores = coco_scores(part, found, names)
-        seconds.append(time.process_time() - start)
-    memory = peak() - before
-    numbers, theirs = by_pycocotools(part, found)
-    check(scores, numbers)
-    return {
-        "images": images,
-        "objects": sum(map(len, part.known)),
-        "classes": CLASSES,
-        "detections": sum(map(len, found)),
-        "seconds": statistics.median(seconds),
-        "mebibytes": memory,
-        "pycocotools_seconds": theirs,
-        "ap": scores.ap,
+        count = sum(len(samples) for samples in readers.walk(part, jobs, Augmentation(kind)))
+        found[kind] = count / (time.process_time() - start)
+    return found
+
+
+def _rows(race_name: str, detector: str, turns: dict[str, Turn], rounds: int) -> Iterator[dict[str, Any]]:
+    seen = race(turns, rounds)
+    for name, seconds in seen.items():
+        by_plain = None if name == "plain" else asdict(ratio(seconds, seen["plain"]))
+        yield dict(race=race_name, detector=detector, contender=name, times=asdict(times(seconds)), by_plain=by_plain)
+
+
+def main(rounds: int = 8, out: Path = RESULTS) -> None:
+    """Measure everything and write it down."""
+    with TemporaryDirectory() as folder:
+        part, large = files(Path(folder), IMAGES, FILE_SIZE), files(Path(folder), 64, 640)
+        rows = [*training(part, rounds), *evaluation(part, max(2, rounds // 2)), *inference(rounds)]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        loaded = {kind: statistics.median(loading(large)[kind] for _ in range(3)) for kind in ("flip", "scale", "ssd")}
+        scoring = evaluation_speed()
+    where = environment()
+    libraries = {name: version(name) for name in ("torchvision", "faster-coco-eval", "pycocotools")}
+    told = {
+        "format": 1,
+        "where": {**where, "threads": threads, "versions": {**where["versions"], **libraries}},
+        "settings": dict(batch=BATCH, steps=STEPS, images=IMAGES, file=FILE_SIZE, inference=INFERENCE_SIZE),
+        "rounds": rounds,
+        "rows": rows,
+        "loading": loaded,
+        "scoring": scoring,
     }
-
-
-def made(images: int) -> tuple[Known, list[Detections]]:
-    """Objects and detections of random boxes."""
-    chance = torch.Generator().manual_seed(0)
-    known, found = [], []
-    for _ in range(images):
-        count = int(torch.poisson(torch.tensor(OBJECTS), generator=chance))
-        corners, sides = 400 * share(chance, count, 2), 8 + 240 * share(chance, count, 2) ** 2
-        boxes, labels = torch.cat([corners, corners + sides], 1), torch.randint(CLASSES, (count,), generator=chance)
-        no, crowd = torch.zeros(count, dtype=torch.bool), share(chance, count) < 0.01
-        known.append(Objects(boxes, labels, sides.prod(1), no, crowd))
-        near = torch.randint(count, (FOUND // 2,), generator=chance) if count else torch.zeros(0, dtype=torch.int64)
-        jitter = 0.05 * sides[near].repeat(1, 2) * torch.randn(len(near), 4, generator=chance)
-        low = 400 * share(chance, FOUND - len(near), 2)
-        others = torch.cat([low, low + 10 + 200 * share(chance, len(low), 2)], 1)
-        named = torch.cat([labels[near], torch.randint(CLASSES, (len(low),), generator=chance)])
-        scores = share(chance, FOUND).sort(descending=True).values
-        found.append(Detections(torch.cat([boxes[near] + jitter, others]), named, scores))
-    return Known(known), found
-
-
-def share(chance: torch.Generator, *shape: int) -> Tensor:
-    """Random numbers from 0 to 1."""
-    return torch.rand(shape, generator=chance)
-
-
-def peak() -> float:
-    """The most memory that this process has had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def by_pycocotools(part: Known, found: list[Detections]) -> tuple[list[float], float]:
-    """Its twelve numbers, and a core's seconds from the same tensors to them."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    start = time.process_time()
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = {
-            "images": [{"id": index} for index in part.ids],
-            "categories": [{"id": label} for label in range(CLASSES)],
-            "annotations": [
-                {"id": number, "image_id": index, "category_id": label, "bbox": box, "area": area, "iscrowd": crowd}
-                for number, (index, label, box, area, crowd) in enumerate(
-                    (
-                        (index, *row)
-                        for index, one in enumerate(part.known)
-                        for row in zip(one.labels.tolist(), *sided(one), one.crowd.int().tolist(), strict=True)
-                    ),
-                    1,
-                )
-            ],
-        }
-        truth.createIndex()
-        results = [
-            {"image_id": index, "category_id": label, "bbox": box, "score": score}
-            for index, one in enumerate(found)
-            for label, box, score in zip(
-                one.labels.tolist(), corner_and_sides(one.boxes), one.scores.tolist(), strict=True
-            )
-        ]
-        scorer = COCOeval(truth, truth.loadRes(results), "bbox")
-        scorer.evaluate()
-        scorer.accumulate()
-        scorer.summarize()
-    return scorer.stats.tolist(), time.process_time() - start
-
-
-def sided(one: Objects) -> tuple[list[list[float]], list[float]]:
-    """Boxes and areas of an image."""
-    return corner_and_sides(one.boxes), one.areas.tolist()
-
-
-def corner_and_sides(boxes: Tensor) -> list[list[float]]:
-    """As x, y, width and height."""
-    wide = boxes.double()
-    return torch.cat([wide[:, :2], wide[:, 2:] - wide[:, :2]], 1).tolist()
-
-
-def check(scores: CocoScores, numbers: list[float]) -> None:
-    """Whether both have found the same."""
-    ours = [scores.ap, scores.ap50, scores.ap75, scores.ap_small, scores.ap_medium, scores.ap_large]
-    ours += [scores.ar1, scores.ar10, scores.ar100, scores.ar_small, scores.ar_medium, scores.ar_large]
-    if any(abs((-1 if one is None else one) - other) > EQUAL for one, other in zip(ours, numbers, strict=True)):
-        raise SystemExit(f"the numbers differ: {ours}, pycocotools {numbers}")
+    out.write_text(json.dumps(told, indent=1) + "\n")
+    for row in rows:
+        print(row["race"], row["detector"], row["contender"], row["times"]["median"], row["by_plain"])
+    print(loaded, scoring)
 
 
 if __name__ == "__main__":
-    print(json.dumps(evaluation_speed(), indent=1))
+    tyro.cli(main)

@@ -20,10 +20,13 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 SPEED = ROOT / "docs" / "speed.md"
 LOOKING = ROOT / "docs" / "looking.md"
+DETECTION = ROOT / "docs" / "detection.md"
 REACH = ROOT / "benchmarks" / "results" / "reach.json"
 TRAIN = ROOT / "benchmarks" / "results" / "train_step.json"
 GATES = ROOT / "benchmarks" / "results" / "gates.json"
 EXPLAIN = ROOT / "benchmarks" / "results" / "explain.json"
+DETECTORS = ROOT / "benchmarks" / "results" / "detection.json"
+SCENES_DETECTED = ROOT / "results" / "detect-scenes" / "summary.json"
 SCENES = ROOT / "results" / "explain-scenes" / "explained.json"
 PHOTOGRAPHS = ROOT / "results" / "explain-imagenette" / "bam-coco.json"
 CIFAR = ROOT / "results" / "cifar100-resnet20" / "summary.json"
@@ -128,6 +131,30 @@ def looking(found: dict[str, Any]) -> str:
     return Grid(heads, rows, frozenset(heads[:3]), notes).markdown().strip()
 
 
+def detection(found: dict[str, Any]) -> str:
+    """What detectors cost: a row for each contender of each race, then what was measured alone."""
+    rows = []
+    for row in found["rows"]:
+        ratio = row["by_plain"]
+        shown = "–" if ratio is None else f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        rows.append((row["race"], row["detector"], row["contender"], f"{row['times']['median']:,.0f}", shown))
+    where, settings, scoring, loading = (found[key] for key in ("where", "settings", "scoring", "loading"))
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    notes = [
+        f"Training: {settings['steps']} steps of {settings['batch']} images; evaluation: {settings['images']} images of "
+        f"{settings['file']} pixels from files to AP; inference: one image of {settings['inference']} pixels. "
+        f"{where['device']}, threads: {where['threads']}; {versions}. Medians of {found['rounds']} rounds (evaluation: "
+        "half of them), contenders in turn; in brackets the sign interval of the median ratio.",
+        "Reading and changing JPEG files of 640 pixels, images a second and core: "
+        + ", ".join(f"{kind} {speed:.0f}" for kind, speed in loading.items())
+        + ".",
+        f"COCO's figures of {scoring['images']:,} images with {scoring['detections']:,} detections: "
+        f"{scoring['seconds']:.1f} s of one core, pycocotools {scoring['pycocotools_seconds']:.1f} s.",
+    ]
+    heads = ("race", "detector", "contender", "ms", "by plain")
+    return Grid(heads, rows, frozenset(heads[:3]), notes).markdown().strip()
+
+
 def _pairs(values: list[list[int]] | None) -> str:
     return ", ".join(f"{channels}@{reduction}" for channels, reduction in values or []) or "none"
 
@@ -145,6 +172,10 @@ LOOKING_TABLES: dict[str, Table] = {
     "scenes": (SCENES, lambda path: scores(_json(path))),
     "photographs": (PHOTOGRAPHS, lambda path: scores(_json(path))),
     "explain": (EXPLAIN, lambda path: looking(_json(path))),
+}
+DETECTION_TABLES: dict[str, Table] = {
+    "detection": (DETECTORS, lambda path: detection(_json(path))),
+    "compare-detect": (SCENES_DETECTED, lambda path: grid(_json(path)).markdown().strip()),
 }
 SPEED_TABLES: dict[str, Table] = {
     "maps": (GATES, lambda path: tables.all_maps(read(path))),
@@ -173,3 +204,4 @@ if __name__ == "__main__":
     README.write_text(filled(README.read_text()))
     SPEED.write_text(filled(SPEED.read_text(), SPEED_TABLES))
     LOOKING.write_text(filled(LOOKING.read_text(), LOOKING_TABLES))
+    DETECTION.write_text(filled(DETECTION.read_text(), DETECTION_TABLES))

@@ -48,11 +48,12 @@ def test_the_commands_of_the_readme_are_options_that_exist() -> None:
     """Every `whatwhere ...` line of the README parses."""
     import tyro
 
-    from whatwhere.cli import cells, compare, explain, kernels, pack, plan, report, reproduce, shards
+    from whatwhere.cli import cells, compare, detect, explain, kernels, pack, plan, report, reproduce, shards
 
     verbs = {
         "cells": cells.Cells,
         "compare": compare.Compare,
+        "detect": detect.Detect,
         "explain": explain.Explain,
         "kernels": kernels.Kernels,
         "pack": pack.Pack,
@@ -82,5 +83,6 @@ def test_the_tables_of_the_documents_are_those_of_the_result_files(monkeypatch: 
         (readme.README, readme.README_TABLES),
         (readme.SPEED, readme.SPEED_TABLES),
         (readme.LOOKING, readme.LOOKING_TABLES),
+        (readme.DETECTION, readme.DETECTION_TABLES),
     ):
         assert readme.filled(path.read_text(), tables) == path.read_text(), path.name

@@ -276,9 +276,29 @@ def test_no_convolution():
     ]
 
 
+class Chosen(nn.Module):
+    """Looks at its input before its first convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        return self.conv(x) if x.sum() > 0 else x
+
+
 def test_a_forward_that_depends_on_values():
-    first, got, *fix = lines(Untraceable(), call=ww.plan)
-    assert first.startswith("plan(Untraceable")
+    assert lines(Untraceable(), call=ww.plan) == [
+        "plan(Untraceable, 'bam', at='bottlenecks'): no map is downsampled after the stem in this network,"
+        " as far as its forward shows; nothing was changed",
+        "  got: places it has: none; seen until Untraceable depends on values",
+        "  fix: name modules instead: at=[...] or a regular expression",
+    ]
+
+
+def test_a_forward_that_depends_on_values_before_its_first_convolution():
+    first, got, *fix = lines(Chosen(), call=ww.plan)
+    assert first.startswith("plan(Chosen")
     assert first.endswith("the network's forward depends on the values of its tensors; nothing was changed")
     assert got == "  got: aten._local_scalar_dense.default, and only shapes are known while planning"
     assert fix == ["  fix: attach to the part of the network that does not"]

@@ -11,6 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import whatwhere as ww
 from whatwhere.attach import Gated
+from whatwhere.attach.sites import Finder
 from whatwhere.attach.trace import trace
 from whatwhere.errors import AttachError, GateError
 
@@ -51,26 +52,24 @@ SITES = {  # bottlenecks, blocks (or how many), heads, unplaced heads, where the
         "SSD",
     ),
 }
-SLOW = {"fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn_v2"}
-SLOW |= {"fcos_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_fpn"}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in SITES])
+@pytest.mark.parametrize("name", SITES)
 def test_sites_of_torchvisions_detectors(name):
+    """Every place of one trace; what `plan` makes of places is asked of the small detectors below."""
     bottlenecks, blocks, heads, unplaced, cut = SITES[name]
     with torch.device("meta"):
         model = getattr(detection, name)(weights=None, weights_backbone=None)
-    plan = ww.plan(model, "se", at="bottlenecks")
-    assert [site.name for site in plan.sites] == bottlenecks
-    assert [site.reduction for site in plan.sites] == [4, 8, 16]
-    assert (plan.unplaced, plan.cut_in) == (0, cut)
-    if blocks:
-        plan = ww.plan(model, "se", at="blocks")
-        found = [site.name for site in plan.sites]
-        assert (found if isinstance(blocks, list) else len(found), plan.unplaced) == (blocks, 0)
-    plan = ww.plan(model, "se", at="heads")
-    assert ([site.name for site in plan.sites], plan.unplaced) == (heads, unplaced)
-    assert {(site.kind, site.side) for site in plan.sites} == {("head", "output")}
+    found = Finder(trace(model, partly=True))
+    sites = {place: found.find(place) for place in ("bottlenecks", "blocks", "heads")}
+    names = {place: [site.name for site in of] for place, of in sites.items()}
+    assert names["bottlenecks"] == bottlenecks
+    assert [site.reduction for site in sites["bottlenecks"]] == [4, 8, 16]
+    assert (names["blocks"] if isinstance(blocks, list) else len(names["blocks"])) == blocks
+    assert names["heads"] == heads
+    assert {(site.kind, site.side) for site in sites["heads"]} == {("head", "output")}
+    assert [found.unplaced(place) for place in sites] == [0, 0, unplaced]
+    assert found.trace.cut_name == cut
 
 
 def test_stages_end_with_the_trunk():
@@ -98,6 +97,19 @@ class TestTheEnd:
             "plan(FasterRCNN, 'se', at=['roi_heads.box_head.0']): 'roi_heads.box_head.0' is never called in this"
             " forward, which is followed until rpn depends on values; nothing was changed"
         )
+
+    def test_a_place_that_what_was_seen_does_not_have(self):
+        with torch.device("meta"):
+            model = detection.ssd300_vgg16(weights=None, weights_backbone=None)
+        with pytest.raises(AttachError) as caught:
+            ww.plan(model, "se", at="blocks")
+        assert str(caught.value).splitlines() == [
+            "plan(SSD, 'se', at='blocks'): no residual branch is added to a shortcut in this network, as far as its"
+            " forward shows; nothing was changed",
+            "  got: places it has: bottlenecks (3), stages (4), transitions (6), heads (5); seen until SSD depends on"
+            " values",
+            "  fix: name modules instead: at=[...] or a regular expression",
+        ]
 
     def test_a_forward_that_is_seen_whole_says_nothing(self):
         with torch.device("meta"):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from support.detection_parts import made_objects
 
+from whatwhere.data.detection import Objects
 from whatwhere.detect.detections import Detections
-from whatwhere.detect.drawing import colour, draw, true_name
+from whatwhere.detect.drawing import colour, draw, enlarged, true_name
 
 CLASSES = tuple(f"class {label}" for label in range(91))
 NOTHING = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
@@ -131,3 +132,17 @@ def test_words_stay_in_the_picture():
     assert [letters(280.0, 100.0), letters(100.0, 0.0), letters(0.0, 170.0)] == pytest.approx([middle] * 3, rel=0.2)
     tiny = drawn(plain(128, 20, 20), found(([2.0, 2.0, 18.0, 18.0], 5, 0.9)), CLASSES)
     assert tiny.shape == (20, 20, 3)
+
+
+def test_a_small_picture_is_enlarged_with_its_boxes() -> None:
+    image = torch.arange(3 * 60 * 90, dtype=torch.uint8).view(3, 60, 90)
+    found = Detections(torch.tensor([[1.0, 2.0, 30.0, 40.0]]), torch.tensor([0]), torch.tensor([0.5]))
+    no = torch.zeros(1, dtype=torch.bool)
+    truth = Objects(torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([0]), torch.tensor([200.0]), no, no)
+    larger, boxes, known = enlarged(image, found, truth)
+    assert larger.shape == (3, 180, 270)
+    assert torch.equal(larger[:, 1::3, 1::3], image)
+    assert boxes.boxes.tolist() == [[3, 6, 90, 120]]
+    assert known is not None
+    assert (known.boxes.tolist(), known.areas.tolist()) == ([[0, 0, 30, 60]], [1800])
+    assert enlarged(torch.zeros(3, 100, 320, dtype=torch.uint8), found, None)[1] is found

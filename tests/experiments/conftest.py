@@ -11,7 +11,7 @@ from torch import nn
 from whatwhere import hosts
 from whatwhere.data import ImageSet, Splits
 from whatwhere.errors import AttachError
-from whatwhere.experiments import arms, comparison, runner
+from whatwhere.experiments import arms, classifying, runner
 from whatwhere.train import Epoch, Trained
 
 
@@ -70,7 +70,7 @@ def splits() -> Splits:
 def lab(splits, monkeypatch) -> Lab:
     lab = Lab(splits)
     monkeypatch.setattr(runner, "train", lab.train)
-    monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
+    monkeypatch.setattr(classifying, "load", lambda name, **_: splits)
     for builder in ("build", "skeleton"):
         monkeypatch.setattr(
             hosts,

@@ -7,7 +7,7 @@ import torch
 
 from whatwhere.attach import host_state_dict
 from whatwhere.errors import AttachError, GateError, HostError
-from whatwhere.experiments import Comparison, arms, compare, comparison
+from whatwhere.experiments import Comparison, arms, classifying, compare, comparison
 from whatwhere.experiments.arms import arm_cost, build_arm
 from whatwhere.train import Recipe
 
@@ -46,7 +46,7 @@ def test_the_random_state_of_every_gpu_is_kept(splits, monkeypatch):
 
 
 def test_images_too_small_for_the_host_are_told_before_training(splits, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
+    monkeypatch.setattr(classifying, "load", lambda name, **_: splits)
     monkeypatch.setattr(comparison, "run_trials", None)
     asked = Comparison("torchvision/inception_v3", ("se", "none"), "tiny", recipe=Recipe(batch_size=4))
     with pytest.raises(HostError) as caught:
@@ -62,7 +62,7 @@ def test_images_too_small_for_the_host_are_told_before_training(splits, tmp_path
 
 def test_costs_are_of_one_image(splits):
     model = build_arm(ARMS.trial("none", 0), splits).model
-    small, large = arm_cost(model, splits, 4), arm_cost(model, splits, 64)
+    small, large = (arm_cost(model, model, splits.train.shape, batch) for batch in (4, 64))
     assert small.parameters == large.parameters == 269_722 - 8 * 65  # two classes for ten
     assert small.macs == large.macs
     assert small.bytes_kept == pytest.approx(large.bytes_kept, rel=0.05)
@@ -78,7 +78,7 @@ def test_costs_are_of_one_image(splits):
     ids=["gate", "place", "host"],
 )
 def test_unknown_names_end_before_training(splits, tmp_path, monkeypatch, changes, error, rule):
-    monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
+    monkeypatch.setattr(classifying, "load", lambda name, **_: splits)
     monkeypatch.setattr(comparison, "run_trials", None)
     words = {"host": "resnet20", "gates": ("none",), "data": "tiny", "recipe": Recipe(batch_size=4), **changes}
     with pytest.raises(error) as caught:
@@ -95,7 +95,7 @@ def test_a_host_that_takes_no_small_stem_keeps_its_own(splits):
 
 
 def test_from_end_to_end_a_repeated_trial_gives_the_same_numbers(splits, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
+    monkeypatch.setattr(classifying, "load", lambda name, **_: splits)
     asked = Comparison("resnet20", ("none", "bam"), "tiny", seeds=1, recipe=Recipe(epochs=2, batch_size=4, lr=0.01))
     first, second = (compare(asked, tmp_path / name) for name in ("a", "b"))
     assert [arm["seeds"] for arm in first["arms"]] == [arm["seeds"] for arm in second["arms"]]

@@ -68,6 +68,65 @@ def test_words_become_the_recipe(words, field, value):
     assert getattr(tyro.cli(Compare, args=words.split())._recipe(), field) == value
 
 
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        ("", "lr", 0.02),
+        ("", "batch_size", 32),
+        ("--optimiser adamw", "lr", 0.001),
+        ("--lr 0.05", "lr", 0.05),
+        ("--batch-size 8", "batch_size", 8),
+        ("", "augment", None),
+        ("--augment flip", "augment", "flip"),
+        ("--decay-norms", "decay_norms", True),
+    ],
+)
+def test_words_become_the_recipe_of_detectors(words, field, value):
+    assert getattr(tyro.cli(Compare, args=["--task", "detect", *words.split()])._recipe(), field) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("detect --stem small", "--stem small is for classifiers only\n  fix: leave --stem out"),
+        (
+            "detect --label-smoothing 0.1",
+            "--label-smoothing 0.1 is for classifiers only\n  fix: leave --label-smoothing out",
+        ),
+        (
+            "detect --padding 0",
+            "--padding 0 is for classifiers only\n  fix: --augment scale or ssd changes where things are",
+        ),
+        ("detect --no-flip", "--no-flip is for classifiers only\n  fix: --augment none"),
+        ("detect --compile", "--compile is for classifiers only\n  fix: leave --compile out"),
+        ("detect --graphs", "--graphs is for classifiers only\n  fix: leave --graphs out"),
+        (
+            "classify --augment ssd",
+            "--augment ssd is for detectors only\n  fix: --padding and --flip change their images, or --task detect",
+        ),
+    ],
+)
+def test_what_only_the_other_task_has_is_refused(words, message, tmp_path):
+    with pytest.raises(RunError) as caught:
+        tyro.cli(Compare, args=["--task", *words.split(), "--out", str(tmp_path / "out")]).run()
+    assert str(caught.value) == f"compare --task {words.split()[0]}: {message}"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("task", "host"), [("classify", "resnet20"), ("detect", "ssd-resnet8")])
+def test_each_task_has_a_usual_host(task, host, monkeypatch, tmp_path):
+    asked = []
+
+    def compare(comparison, *_, **__):
+        asked.append((comparison.task, comparison.host))
+        raise RunError("enough")
+
+    monkeypatch.setattr("whatwhere.experiments.compare", compare)
+    with pytest.raises(RunError, match="enough"):
+        tyro.cli(Compare, args=["--task", task, "--out", str(tmp_path)]).run()
+    assert asked == [(task, host)]
+
+
 def test_threads_are_set_only_when_given(lab, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(torch, "set_num_threads", given.append)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from whatwhere.errors import AttachError, GateError, RunError
-from whatwhere.experiments import Comparison, Watch, compare
+from whatwhere.experiments import Comparison, Watch, classifying, compare
 from whatwhere.experiments import comparison as module
 from whatwhere.train import Recipe
 
@@ -220,6 +220,17 @@ def test_a_folder_with_another_comparison_is_refused_with_every_difference(gains
     )
 
 
+def test_a_folder_of_an_older_release_goes_on(gains, tmp_path):
+    compare(replace(COMPARISON, seeds=1), tmp_path)
+    path, trained = tmp_path / "comparison.json", len(gains.trained)
+    written = json.loads(path.read_text())
+    for later in ("task", "recipe.augment", "recipe.compile"):
+        del written["setting"][later]
+    path.write_text(json.dumps(written))
+    compare(replace(COMPARISON, seeds=1), tmp_path)
+    assert len(gains.trained) == trained
+
+
 def test_a_broken_comparison_file_is_told(lab, tmp_path):
     (tmp_path / "comparison.json").write_text("{")
     with pytest.raises(RunError) as caught:
@@ -231,7 +242,7 @@ def test_a_broken_comparison_file_is_told(lab, tmp_path):
 
 
 def test_what_no_trial_could_do_is_refused_before_the_data_are_loaded(lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "load", None)
+    monkeypatch.setattr(classifying, "load", None)
     with pytest.raises(RunError, match=r"^train\(loggers=.*'foo'"):
         compare(COMPARISON, tmp_path, loggers=["foo"])
     monkeypatch.setenv("WORLD_SIZE", "3")

@@ -26,6 +26,7 @@ OTHER = {
     "split_seed": 1,
     "seed": 1,
     "recipe": Recipe(epochs=3),
+    "task": "detect",
 }
 
 
@@ -60,6 +61,7 @@ def test_every_field_of_the_recipe_changes_the_hash(field):
         "deterministic": True,
         "sync_norm": True,
         "decay_norms": True,
+        "augment": "none",
     }
     changes = {field: other.get(field, 0.33)} | ({"compile": True} if field == "graphs" else {})
     recipe = replace(SPEC.recipe, **changes)

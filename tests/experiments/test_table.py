@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from whatwhere.experiments.table import HEADERS, grid
+from whatwhere.experiments.table import grid, headers
 
 
 def _rows(summary):
@@ -27,6 +27,7 @@ def _arm(gate="none", at=None, difference=None, **changes):
     }
 
 
+HEADERS = headers("accuracy")
 GAIN = {
     "n": 3,
     "mean": 1.5,

@@ -9,7 +9,7 @@ import torch
 from whatwhere.cli.main import main
 from whatwhere.data import ImageSet, Splits
 from whatwhere.errors import RunError, Stopped
-from whatwhere.experiments import comparison, runner
+from whatwhere.experiments import classifying, runner
 from whatwhere.papers import forecast, grid, recipe, reproduce
 from whatwhere.train import Epoch, Trained
 
@@ -34,7 +34,7 @@ def trained(monkeypatch):
 
     splits = Splits("scenes", ("a", "b"), images(8), images(4), images(6), (0.5,) * 3, (0.2,) * 3)
     monkeypatch.setattr(runner, "train", train)
-    monkeypatch.setattr(comparison, "load", lambda name, **_: splits)
+    monkeypatch.setattr(classifying, "load", lambda name, **_: splits)
     fails = {}
     train.fails = fails
     return done, fails
@@ -188,4 +188,4 @@ def test_the_command_ends_with_the_table(trained, capsys, tmp_path):
 
 def test_an_unknown_table_ends_with_2_and_words(capsys):
     assert main(["reproduce", "bam/9"]) == 2
-    assert capsys.readouterr().err.startswith("reproduce('bam/9'): no table of a classification goes by this name\n")
+    assert capsys.readouterr().err.startswith("reproduce('bam/9'): the papers have no such table\n")

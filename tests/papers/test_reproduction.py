@@ -9,6 +9,7 @@ import pytest
 
 from whatwhere.errors import RunError
 from whatwhere.experiments.arms import build_network
+from whatwhere.experiments.detecting import build_detector
 from whatwhere.papers import RECIPES, recipe, rows, tables
 from whatwhere.papers.profiles import PROFILES
 
@@ -27,15 +28,16 @@ def test_every_row_of_every_table_is_filled_by_one_arm_of_its_host(table, profil
         assert arm in part.comparison.gates
         spec = part.comparison.trial(arm, 0)
         assert spec.at == row.at or (part.comparison.host, table, spec.at) == ("resnet8", "cbam/5", "blocks")
-        assert part.comparison.host == ("resnet8" if profile == "smoke" else row.host)
+        small = "ssd-resnet8" if row.detection else "resnet8"
+        assert part.comparison.host.partition(":")[0] == (small if profile == "smoke" else row.host)
+        assert part.comparison.task == ("detect" if row.detection else "classify")
     assert all(part.comparison.gates[0] == "none" for part in asked.parts)
     assert len({part.folder for part in asked.parts}) == len(asked.parts)
 
 
-def test_all_tables_but_those_of_detectors_have_a_recipe():
-    detectors = {table for table in tables() if rows(table)[0].detection}
-    assert set(RECIPES) == set(tables()) - detectors
-    assert detectors == {"bam/4a", "bam/4b", "cbam/6", "cbam/7"}
+def test_all_tables_have_a_recipe_in_their_order():
+    assert tuple(RECIPES) == tables()
+    assert {table for table in tables() if rows(table)[0].detection} == {"bam/4a", "bam/4b", "cbam/6", "cbam/7"}
 
 
 @pytest.mark.parametrize("table", RECIPES)
@@ -70,6 +72,69 @@ def test_the_papers_recipe_is_what_is_known_and_says_what_is_not():
     imagenet = recipe("cbam/4")("paper")
     assert [round(90 * milestone) for milestone in imagenet.parts[0].comparison.recipe.milestones] == [30, 60]
     assert imagenet.stand_ins == ()
+
+
+def test_the_papers_detectors_are_trained_by_what_is_known_and_the_rest_is_said():
+    coco, voc = (recipe(table)("paper") for table in ("cbam/6", "cbam/7"))
+    assert [(part.comparison.host, part.comparison.image_size) for part in coco.parts] == [
+        ("fasterrcnn-resnet50-c4:weights=imagenet", 600),
+        ("fasterrcnn-resnet101-c4:weights=imagenet", 600),
+    ]
+    assert {(part.comparison.data, part.comparison.start) for part in coco.parts} == {("coco", "identity")}
+    training = coco.parts[0].comparison.recipe
+    assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (4, 2, 2e-3, 1e-4)
+    assert training.milestones == (350_000 / 490_000,)
+    assert any("not the paper" in words for words in coco.unverified)
+    assert any("trained without gates" in words for words in coco.unverified)
+    assert coco.stand_ins == ()
+    training = voc.parts[0].comparison.recipe
+    assert (training.epochs, training.batch_size, training.lr, training.weight_decay) == (250, 32, 1e-3, 5e-4)
+    assert {(part.comparison.data, part.comparison.start) for part in voc.parts} == {("voc", "preset")}
+    assert any("SSD's usual recipe, not the paper" in words for words in voc.unverified)
+
+
+def test_detectors_without_published_weights_start_fresh_and_it_is_said():
+    asked = recipe("bam/4b")("paper")
+    assert [part.comparison.host for part in asked.parts] == [
+        "ssd300-vgg16:weights=imagenet",
+        "stairnet300-vgg16:weights=imagenet",
+        "ssd300-mobilenet",
+        "stairnet300-mobilenet",
+    ]
+    assert asked.stand_ins == (
+        "ssd300-mobilenet starts from fresh weights: torchvision has none of its trunk",
+        "stairnet300-mobilenet starts from fresh weights: torchvision has none of its trunk",
+    )
+    pytest.importorskip("torchvision")
+    from whatwhere.detect.networks.catalogue import OWN
+
+    hosts = {row.host for table in tables() for row in rows(table) if row.detection}
+    assert {host for host in hosts if OWN[host].imagenet is None} == {"ssd300-mobilenet", "stairnet300-mobilenet"}
+
+
+def test_what_stands_in_for_a_detector_is_said():
+    assert recipe("cbam/6")("smoke", limit=64).stand_ins == (
+        "ssd-resnet8 stands in for Faster R-CNN with ResNet50",
+        "ssd-resnet8 stands in for Faster R-CNN with ResNet101",
+        "scenes stands in for coco",
+        "64 training images of all",
+        "6 epochs, not 4",
+    )
+    assert recipe("bam/4a")("short").stand_ins == ("20,000 training images of all", "images of 480 pixels")
+    asked = recipe("bam/4a")("paper", host="fasterrcnn-resnet18-fpn", data="scenes")
+    assert (asked.parts[0].comparison.host, asked.parts[0].comparison.image_size) == ("fasterrcnn-resnet18-fpn", None)
+    own = recipe("bam/4a")("paper", host="fasterrcnn-resnet101-c4:weights=here.pt", data="coco:there")
+    assert own.stand_ins == ("coco:there stands in for coco",)
+    assert own.parts[0].comparison.image_size == 600
+
+
+@pytest.mark.parametrize("table", ["bam/4a", "bam/4b", "cbam/6", "cbam/7"])
+def test_every_arm_of_a_small_detector_can_be_built(table):
+    pytest.importorskip("torchvision")
+    for part in recipe(table)("smoke").parts:
+        for arm in part.comparison.gates:
+            built = build_detector(part.comparison.trial(arm, 0), 10)
+            assert bool(built.sites) == (arm != "none")
 
 
 def test_mobilenet_of_192_pixels_is_a_part_of_its_own():
@@ -161,7 +226,7 @@ def test_a_row_that_is_not_there_is_told_with_those_that_are():
     [
         (
             lambda: recipe("bam/1d"),
-            "reproduce('bam/1d'): no table of a classification goes by this name\n"
+            "reproduce('bam/1d'): the papers have no such table\n"
             "  closest: 'cbam/1', 'bam/1c', 'bam/1b'\n"
             f"  fix: one of {', '.join(RECIPES)}",
         ),

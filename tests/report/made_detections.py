@@ -56,9 +56,9 @@ def made_detected(pictures: int = 4, problems=(), **changes) -> Detected:
     return Detected(**{**given, **changes})
 
 
-def large_detected(pictures: int = 100) -> Detected:
-    """What has to fit into 8 MB: 100 grainy pictures, 100 boxes in each and the maps of 16 gates."""
+def large_detected(pictures: int = 60) -> Detected:
+    """More than fits into 8 MB at 640 pixels a side: 60 grainy pictures, 100 boxes in each and the maps of 16 gates."""
     gates = tuple((f"backbone.layer{place}", 256, 100) for place in range(16))
-    few = [sight(number, boxes=100, side=640, gates=gates) for number in range(min(pictures, 10))]
+    few = [sight(number, boxes=100, side=640, gates=gates) for number in range(min(pictures, 3))]
     sights = [few[number % len(few)] for number in range(pictures)]
     return made_detected(sights=sights, gates=tuple(diagnosis(place, *one) for place, one in enumerate(gates)))

@@ -51,7 +51,7 @@ def test_a_row_of_results(tmp_path):
     made_run(tmp_path)
     run = read(tmp_path).runs[0]
     bam, figures = run.arms[2], words(results_table(run))[2]
-    mean, sd, difference = bam.accuracy["mean"], bam.accuracy["sd"], bam.difference
+    mean, sd, difference = bam.score["mean"], bam.score["sd"], bam.difference
     assert figures[:6] == [
         "bam",
         f"{mean:.2f} ± {sd:.2f}",

@@ -61,7 +61,7 @@ def test_csv_of_a_comparison_is_in_full_precision(tmp_path):
     lines = lines_of(tmp_path)
     assert [line["arm"] for line in lines] == ["none", "se", "bam", "cbam"]
     for line, arm in zip(lines, arms, strict=True):
-        assert float(line["accuracy_mean"]) == arm.accuracy["mean"]
+        assert float(line["accuracy_mean"]) == arm.score["mean"]
         assert [float(line[f"accuracy_seed{seed}"]) for seed in range(3)] == list(arm.seeds.values())
         assert int(line["parameters"]) == arm.parameters
     assert lines[0]["difference_p"] == ""

@@ -94,7 +94,7 @@ def test_trials_that_are_not_finished(tmp_path):
     names = [trial_of(tmp_path).name, trial_of(tmp_path, "bam", 2).name]
     run = run_of(tmp_path)
     assert run.problems == (
-        "summary.json does not agree with the results in the trials' folders; accuracies and differences here were "
+        "summary.json does not agree with the results in the trials' folders; scores and differences here were "
         "computed from the results",
         run.problems[1],
         f"1 trial not finished: {names[0]} (4 of 4 epochs)",
@@ -180,7 +180,7 @@ def test_a_summary_that_says_another_thing_than_the_results_is_not_believed(tmp_
     write(tmp_path / "summary.json", summary)
     run = run_of(tmp_path)
     assert run.problems[0].startswith("summary.json does not agree with the results")
-    assert run.arms[1].accuracy["mean"] == pytest.approx(right[1].accuracy["mean"])
+    assert run.arms[1].score["mean"] == pytest.approx(right[1].score["mean"])
     assert run.arms[1].difference["p_holm"] == pytest.approx(right[1].difference["p_holm"])
 
 

@@ -64,8 +64,6 @@ def _at_place(finder: Finder, place: str, call: str) -> list[Site]:
     sites = finder.find(place)
     if sites:
         return sites
-    if finder.trace.cut is not None and not finder.unplaced(place):
-        raise finder.trace.cut
     why = "no map is downsampled after the stem"
     if finder.unplaced(place):
         why = f"{finder.unplaced(place)} such maps are there, and none has a module of its own"
@@ -74,9 +72,10 @@ def _at_place(finder: Finder, place: str, call: str) -> list[Site]:
     elif place == "heads":
         why = "no two predictions are made from one map"
     others = [f"{other} ({len(finder.find(other))})" for other in PLACES if finder.find(other)]
+    until = f"; seen until {finder.trace.cut_name} depends on values" if finder.trace.cut_name else ""
     raise AttachError(
         f"{call}: {why} in this network, as far as its forward shows; nothing was changed",
-        got=f"places it has: {', '.join(others) if others else 'none'}",
+        got=f"places it has: {', '.join(others) if others else 'none'}{until}",
         fix="name modules instead: at=[...] or a regular expression",
     )
 

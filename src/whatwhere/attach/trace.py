@@ -68,8 +68,7 @@ class Trace:
     spatial_dims: int = 2
     size: tuple[int, ...] = ()
     names: frozenset[str] = frozenset()  # of all modules of the host, called or not
-    cut: AttachError | None = None  # why the forward could be followed no further
-    cut_in: Call | None = None  # the call during which that was
+    cut_in: Call | None = None  # the call during which the forward could be followed no further
     goes_down: bool = False  # a strided convolution was not reached before that
 
     @property
@@ -228,8 +227,8 @@ def trace(
         call: what to name in messages.
         partly: where the forward depends on the values of its tensors, be content with what was seen until then.
     Raises:
-        AttachError: when the host has no convolution, cannot run on this input, or depends on values before it has
-            made a map (at all, unless ``partly``).
+        AttachError: when the host has no convolution, cannot run on this input, or depends on values before its
+            first convolution (at all, unless ``partly``).
     """
     _refuse_odd(host, call)
     parameter = next((p for p in host.parameters() if p.is_floating_point()), torch.empty(0))
@@ -251,9 +250,8 @@ def trace(
             try:
                 shadow(*faked)
             except (DataDependentOutputException, DynamicOutputShapeException) as error:
-                result.cut = _depends_on_values(call, error)
-                if not partly or not any(result.is_map(value.index) for value in result.values):
-                    raise result.cut from error
+                if not partly or not any(value.op == "convolution" for value in result.values):
+                    raise _depends_on_values(call, error) from error
                 result.cut_in = result.calls[recorder.open[-1]]
                 result.goes_down = any(_strided(module) for module in _never_called(shadow, result))
             except Exception as error:  # the network is the user's and may fail in any way

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from whatwhere.data.detection import DetectionPart, DetectionSplits
     from whatwhere.detect import Detections, Judged
+    from whatwhere.experiments import TrialSpec
 
 __all__ = ["Evaluate"]
 
@@ -32,12 +33,14 @@ class Evaluate:
     """Instead: what was found, as a results file."""
     data: str | None = None
     """The images: scenes, coco:PATH, voc:PATH, or coco and voc in ROOT; None: those of the trial."""
-    part: Literal["test", "train"] = "test"
-    """Those that are reported, or all those to learn from."""
+    part: Literal["test", "validation", "train"] = "test"
+    """Those that are reported, chosen by or learnt from; of the trial's images, as the trial split them."""
     root: Path | None = None
     """Where coco and VOCdevkit lie."""
     limit: int | None = None
     """Only so many images, the first."""
+    image_size: int | None = None
+    """Rows and columns of scenes; None: as the trial had them, or 96."""
     batch_size: int = 8
     """Images a forward pass; changes nothing but speed and memory."""
     out: Path | None = None
@@ -83,11 +86,15 @@ class Evaluate:
             if self.data is None:
                 raise RunError("detect evaluate --results: the images must be named", fix="--data coco:PATH")
             splits, part = self._images(self.data, None)
-            return splits, part, read_results(self.results, part, splits.categories)
+            try:
+                return splits, part, read_results(self.results, part, splits.categories)
+            except OSError as error:
+                rule = f"detect evaluate --results {self.results}: the file cannot be read"
+                raise RunError(rule, got=error.strerror or str(error)) from error
         assert self.model is not None
         opened = open_detector(self.model, f"detect evaluate({str(self.model)!r})")
         spec = opened.result.spec
-        splits, part = self._images(self.data or spec.data, spec.image_size)
+        splits, part = self._images(self.data or spec.data, spec)
         if splits.classes != opened.classes:
             both = splits.classes, opened.classes
             here, there = (", ".join(names[:4]) + ", ..." * (len(names) > 4) for names in both)
@@ -100,13 +107,20 @@ class Evaluate:
 
         return splits, part, evaluate(opened.model.to(device()), part, batch_size=self.batch_size)
 
-    def _images(self, data: str, image_size: int | None) -> "tuple[DetectionSplits, DetectionPart]":
+    def _images(self, data: str, spec: "TrialSpec | None") -> "tuple[DetectionSplits, DetectionPart]":
         import torch
 
-        from whatwhere.data.detection_loading import load_detection
+        from whatwhere.data.detection_loading import full_name, load_detection
 
-        splits = load_detection(data, root=self.root, validation=0, image_size=image_size if data == "scenes" else None)
-        part = splits.test if self.part == "test" else splits.train
+        split: dict[str, Any] = {}
+        if self.part == "test":
+            split["validation"] = 0  # too few images to share out are no hindrance then
+        elif spec is not None and full_name(data, self.root) == spec.data:
+            split.update(seed=spec.split_seed, limit=spec.limit)
+        if data == "scenes":
+            split["image_size"] = self.image_size if spec is None else self.image_size or spec.image_size
+        splits = load_detection(data, root=self.root, **split)
+        part: DetectionPart = getattr(splits, self.part)
         for note in getattr(part, "notes", ()):
             print(note, file=sys.stderr)
         return splits, part if self.limit is None else part.take(torch.arange(min(self.limit, len(part))))

@@ -82,14 +82,14 @@ class Predict:
     def _write(
         self, detected: "Detected", seen: "Sequence[tuple[int | str, Detections]]", categories: Sequence[int]
     ) -> None:
-        from whatwhere.detect.drawing import draw
+        from whatwhere.detect.drawing import draw, enlarged
         from whatwhere.detect.results_file import write_results
         from whatwhere.report import write_detected
 
         write_results(self.out / "results.json", [name for name, _ in seen], [found for _, found in seen], categories)
         for number, sight in enumerate(detected.sights):
-            picture, truth = sight.picture.pixels, sight.picture.truth
-            drawn = draw(picture, sight.found, detected.classes, truth=truth, least_score=self.least_score)
+            picture, found, truth = enlarged(sight.picture.pixels, sight.found, sight.picture.truth)
+            drawn = draw(picture, found, detected.classes, truth=truth, least_score=self.least_score)
             drawn.save(self.out / "drawn" / f"{number:04d}.png")
         for path in (*write_detected(detected, self.out / "detected.html"), self.out / "results.json"):
             print(path)

@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes,),
     )
+    trains = isinstance(command, Compare | Reproduce) or (isinstance(command, Detect) and command.trains)
     try:
-        with _stoppable(isinstance(command, Compare | Reproduce) or (isinstance(command, Detect) and command.trains)):
+        with _stoppable(trains):
             return int(command.run())
     except _Asked as asked:
         rule = f"{type(command).__name__.lower()}: stopped by {asked}"
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(str(WhatwhereError(rule, got=str(error.filename or ""), fix=fix)))
         return 2
     except KeyboardInterrupt:
-        _tell("stopped; run the same command again to go on")
+        _tell(f"stopped{'; run the same command again to go on' if trains else ''}")
         return 130
 
 

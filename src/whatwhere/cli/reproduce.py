@@ -20,11 +20,11 @@ __all__ = ["Reproduce"]
 class Reproduce:
     """Train what fills a table of the BAM or CBAM paper, and set the paper's numbers beside what came of it.
 
-    Tables: bam/1a, 1b, 1c, 2, 3a, 3b, 5 and cbam/1 to 5. Profiles: paper (what is known of the papers' training; what
-    is not is marked), modern (bf16, compiled, averaged weights), short (one trial takes minutes on one GPU), smoke (a
-    small host on embedded images: does everything run?). Run it again after an interruption: finished trials are
-    skipped, broken-off ones go on; several processes or machines may share OUT. OUT/TABLE gets reproduction.json,
-    table.md and report.html.
+    Tables: bam/1a, 1b, 1c, 2, 3a, 3b, 4a, 4b, 5 and cbam/1 to 7, of which bam/4a, 4b and cbam/6, 7 are of detectors
+    (COCO, VOC 2007). Profiles: paper (what is known of the papers' training; what is not is marked), modern (bf16,
+    compiled, averaged weights), short (one trial takes minutes on a GPU), smoke (a small host on embedded images: does
+    everything run?). Run it again after an interruption: finished trials are skipped, broken-off ones go on; several
+    processes or machines may share OUT. OUT/TABLE gets reproduction.json, table.md and report.html.
 
     For example: whatwhere reproduce bam/1b --profile smoke
     """
@@ -42,7 +42,7 @@ class Reproduce:
     also: str | None = None
     """Further arms for every host, separated by commas, as in compare: wider, deeper, extra_block, bam/frozen, ..."""
     host: str | None = None
-    """A host to stand in for the table's; the result says so."""
+    """A host to stand in for the table's, a detector with options such as :weights=FILE; the result says so."""
     data: str | None = None
     """Data to stand in for the table's; the result says so."""
     epochs: int | None = None
@@ -52,7 +52,7 @@ class Reproduce:
     out: Path | None = None
     """Folder for everything that is written; None: runs/PROFILE."""
     root: Path | None = None
-    """Where the data lie (ROOT/imagenet for ImageNet)."""
+    """Where the data lie (ROOT/imagenet, ROOT/coco, ROOT/VOCdevkit)."""
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def run(self) -> int:

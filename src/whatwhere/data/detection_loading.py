@@ -13,7 +13,7 @@ from whatwhere.data.detection_voc import voc_parts
 from whatwhere.data.loading import data_folder
 from whatwhere.errors import DataError, closest
 
-__all__ = ["detection_names", "load_detection"]
+__all__ = ["detection_names", "full_name", "load_detection"]
 
 _FOLDERS = {"coco": "coco", "voc": "VOCdevkit"}
 _SCENES_SIZE = 96
@@ -26,6 +26,15 @@ AnyPart = TypeVar("AnyPart", bound=DetectionPart)
 def detection_names() -> tuple[str, ...]:
     """What `load_detection` knows; ``coco`` and ``voc`` also as ``coco:PATH`` and ``voc:PATH``."""
     return (*_FOLDERS, "scenes")
+
+
+def full_name(name: str, root: Path | str | None = None) -> str:
+    """A name of `load_detection` with the folder that it stands for: what the loaded set calls itself."""
+    kind, _, path = name.partition(":")
+    if kind not in _FOLDERS:
+        return name
+    folder = Path(path).expanduser() if path else data_folder(root) / _FOLDERS[kind]
+    return f"{kind}:{folder.resolve()}"
 
 
 def load_detection(
@@ -105,8 +114,8 @@ def _whole(name: str, call: str, base: Path, image_size: int | None) -> Detectio
             "published in",
             fix="leave image_size out",
         )
-    root = (Path(path).expanduser() if path else base / _FOLDERS[kind]).resolve()
-    named = f"{kind}:{root}"
+    named = full_name(name, base)
+    root = Path(named.partition(":")[2])
     if kind == "coco":
         classes, numbers, learn, report = coco_parts(call, root)
         return DetectionSplits(named, classes, numbers, learn, _none(learn), report, "coco")

@@ -1,10 +1,11 @@
 """What a detector says of one image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Detections"]
+__all__ = ["Detections", "detections"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,3 +24,9 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def detections(output: Mapping[str, Tensor]) -> Detections:
+    """What a detector as torchvision's gives of one image, on the CPU; its labels count from 1."""
+    scores, order = output["scores"].float().cpu().sort(descending=True, stable=True)
+    return Detections(output["boxes"].float().cpu()[order], output["labels"].cpu()[order] - 1, scores)

@@ -2,7 +2,7 @@
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from whatwhere.detect.detections import Detections
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["colour", "draw", "true_name"]
+__all__ = ["colour", "draw", "enlarged", "true_name"]
 
 _GOLDEN = 0.6180339887498949
 _LIGHT = (0.4, 0.65, 0.48, 0.56)
@@ -63,6 +63,21 @@ def draw(
         said = f"{classes[labels[place]]} {scores[place]:.2f}"
         pen.write(said, font, (boxes[place][0], boxes[place][1]), colour(labels[place]))
     return picture
+
+
+def enlarged(
+    image: Tensor, found: Detections, truth: Objects | None, least: int = 320
+) -> tuple[Tensor, Detections, Objects | None]:
+    """A picture whose longer side has at least about ``least`` pixels, and its boxes with it, so that words have room.
+
+    Each pixel of a smaller one becomes a square of whole pixels; of a larger one nothing changes.
+    """
+    factor = max(1, least // max(image.shape[-2:]))
+    if factor == 1:
+        return image, found, truth
+    larger = image.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    known = None if truth is None else replace(truth, boxes=truth.boxes * factor, areas=truth.areas * factor**2)
+    return larger, replace(found, boxes=found.boxes * factor), known
 
 
 def colour(label: int) -> tuple[int, int, int]:

@@ -1,13 +1,13 @@
 """What a detector finds in a part of a set."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import islice, pairwise
 
 import torch
 from torch import Tensor, nn
 
 from whatwhere.data.detection import DetectionPart
-from whatwhere.detect.detections import Detections
+from whatwhere.detect.detections import Detections, detections
 from whatwhere.errors import RunError
 from whatwhere.modes import evaluating
 from whatwhere.train.ranks import Ranks
@@ -49,7 +49,7 @@ def evaluate(
     with evaluating(model):
         while batch := list(islice(reader, batch_size)):
             outputs = model([image.to(device).float() / 255 for image in batch])
-            rows += [_rows(index, output) for index, output in enumerate(outputs, done)]
+            rows += [_rows(index, detections(output)) for index, output in enumerate(outputs, done)]
             done += len(batch)
     if done != stop:
         raise RunError(
@@ -60,13 +60,10 @@ def evaluate(
     return _unrolled(ranks.joined(torch.cat(rows)), len(part))
 
 
-def _rows(index: int, output: Mapping[str, Tensor]) -> Tensor:
-    """float64 (n, 7), surest first: the image, the label, the score, the box; exact, and one tensor to exchange."""
-    scores = output["scores"].double().cpu()
-    labels, boxes = output["labels"].double().cpu() - 1, output["boxes"].double().cpu()
-    image = torch.full_like(scores, index)
-    rows = torch.cat([image[:, None], labels[:, None], scores[:, None], boxes], 1)
-    return rows[scores.argsort(descending=True, stable=True)]
+def _rows(index: int, found: Detections) -> Tensor:
+    """float64 (n, 7): the image, the label, the score, the box; exact, and one tensor to exchange."""
+    labels, scores = found.labels.double(), found.scores.double()
+    return torch.cat([torch.stack([torch.full_like(scores, index), labels, scores], 1), found.boxes.double()], 1)
 
 
 def _unrolled(rows: Tensor, images: int) -> list[Detections]:

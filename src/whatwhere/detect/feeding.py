@@ -24,7 +24,7 @@ class BoxBatch:
     Args:
         samples: images, uint8 (3, H, W), changed, with boxes and labels, on the CPU.
         total: images of the slices of all processes.
-        copied: never; a last batch with less than an image for each process is left out.
+        copied: whether each process got the whole batch, it being too small to share.
     """
 
     samples: Sequence[Sample]
@@ -46,7 +46,7 @@ class BoxFeed:
 
     What a step gets is a function of the seed, the epoch and the step, so any number of processes sees the same images.
     Upright images and others come in batches of their own, unless the detector wants squares. A last batch that has not
-    two images for each process, which a batch norm needs, is left out.
+    two images for each process goes whole to each, and one of a single image, too few for a batch norm, is left out.
 
     Args:
         part: the training images.
@@ -68,8 +68,8 @@ class BoxFeed:
     ) -> None:
         self._part, self._augmentation, self._size = part, augmentation, batch_size
         self._seed, self._ranks, self._readers = seed, ranks, readers
-        rest = len(part) % batch_size
-        self._used = len(part) - rest if rest < 2 * ranks.world and len(part) > batch_size > 1 else len(part)
+        alone = len(part) > batch_size > 1 and len(part) % batch_size == 1
+        self._used = len(part) - 1 if alone else len(part)
         self.steps = math.ceil(self._used / batch_size)
 
     def epoch(self, number: int, *, first_step: int) -> Iterator[BoxBatch]:
@@ -83,8 +83,12 @@ class BoxFeed:
         jobs = (self._job(whole, number, step) for step, whole in enumerate(wholes, first_step))
         samples = self._readers.walk(self._part, jobs, self._augmentation)
         for whole, mine in zip(wholes, samples, strict=True):
-            yield BoxBatch(mine, len(whole))
+            copied = self._copied(whole)
+            yield BoxBatch(mine, len(whole) * self._ranks.world if copied else len(whole), copied)
+
+    def _copied(self, whole: Sequence[int]) -> bool:
+        return len(whole) < min(self._size, 2 * self._ranks.world)
 
     def _job(self, whole: Sequence[int], epoch: int, step: int) -> list[tuple[int, int]]:
-        first, last = self._ranks.share(len(whole))
+        first, last = (0, len(whole)) if self._copied(whole) else self._ranks.share(len(whole))
         return [(whole[i], seed_of("augment", self._seed, epoch, step, i)) for i in range(first, last)]

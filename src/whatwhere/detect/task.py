@@ -35,6 +35,8 @@ class Detection:
     """The boxes and classes of the objects in each image, by the losses of the detector itself.
 
     Networks are evaluated in float32 whatever the recipe's precision: places are not worth much in bfloat16.
+    Detectors divide their losses by the objects or boxes of a micro-batch, so micro-batches and processes change them a
+    little, though the images are the same.
 
     Args:
         splits: the data.
@@ -99,7 +101,13 @@ class Detection:
         device: torch.device,
         batch_size: int,
     ) -> Judged:
-        """COCO's figures, and VOC's for VOC's data."""
+        """COCO's figures, and VOC's for VOC's data; the network is left in eval mode.
+
+        Raises:
+            RunError: weights are nan or infinite; a detector may find nothing by them, and no loss would tell.
+        """
+        _check_weights(model)
+        model.eval()
         start, stop = ranks.share(len(part))
         jobs = ([(index, 0)] for index in range(start, stop))
         images = (sample.image for (sample,) in self._readers.walk(part, jobs, Augmentation()))
@@ -139,6 +147,15 @@ def judge(splits: DetectionSplits, part: DetectionPart, found: Any) -> Judged:
     """
     voc = voc_scores(part, found, splits.classes) if splits.scoring == "voc" else None
     return Judged(coco_scores(part, found, splits.classes), voc)
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            raise RunError(
+                f"train: the weights became nan or infinite: '{name}'",
+                fix="a lower lr, warmup_epochs, clip_norm, or precision='fp32'; the checkpoint before it stays",
+            )
 
 
 class _Forward(nn.Module):

@@ -156,8 +156,10 @@ def _check_same(comparison: Comparison, out: Path) -> None:
     here = comparison.setting()
     try:
         there = json.loads(path.read_text())["setting"]
-        differing = [key for key in here if there.get(key) != here[key]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # what an older release does not say is as it was when there was no choice
+        there = {**Comparison("", (), "").setting(), **there}
+        differing = [key for key in here if there[key] != here[key]]
+    except (ValueError, KeyError, TypeError) as error:
         fix = f"delete {path} if the folder is this comparison's, or name another one"
         raise RunError(f"compare(out={str(out)!r}): its comparison.json cannot be read", fix=fix) from error
     if differing:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from whatwhere.errors import RunError
 from whatwhere.experiments.atomic import check_writable
-from whatwhere.experiments.detecting import Detecting
+from whatwhere.experiments.detecting import Detecting, build_detector
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.runner import finished_trials, run_trials
 from whatwhere.experiments.spec import Comparison, TrialSpec
@@ -37,6 +37,7 @@ def train_detector(
     """
     check_loggers(loggers)
     check_batch(spec.recipe, Ranks(world=processes()))
+    build_detector(spec, classes=1, weights=False)  # a wrong name is told before data are read or a folder is made
     check_writable(out, f"detect train(out={str(out)!r})")
     asked = Comparison(spec.host, (spec.gate,), spec.data, image_size=spec.image_size, limit=spec.limit, task="detect")
     splits = Detecting().load(asked, root)

@@ -1,5 +1,6 @@
 """Pictures for detectors: whole, of any size, with what is known of the objects in them."""
 
+import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from whatwhere.data.decode import readable, rgb
 from whatwhere.data.detection_loading import detection_names, load_detection
 from whatwhere.data.readers import Place
-from whatwhere.errors import DataError
+from whatwhere.errors import DataError, closest
 from whatwhere.explain.detected import BoxedPicture
 from whatwhere.explain.detecting import pictures_of
 from whatwhere.explain.sources import files
@@ -42,7 +43,8 @@ def boxed_pictures(
             return
     if not found:
         raise DataError(
-            f"predict({' '.join(sources)!r}): no picture can be read", got=problems[0] if problems else "no picture"
+            f"detect predict({' '.join(sources)!r}): no picture can be read",
+            got=problems[0] if problems else "no picture",
         )
 
 
@@ -51,13 +53,26 @@ def _of_source(source: str, problems: list[str], limit: int | None, root: Path |
         part = load_detection(source, root=root, validation=0).test
         yield from pictures_of(part.take(torch.arange(min(len(part), limit or len(part)))))
         return
-    call = f"predict({source!r})"
+    call = f"detect predict({source!r})"
+    _check_there(call, source)
     for entry in files(call, source)[:limit]:
         assert isinstance(entry.image, Place)
         try:
             yield BoxedPicture(entry.name, _upright(call, entry.image.path))
         except DataError as error:
             problems.append(f"{error.rule} ({error.got})")
+
+
+def _check_there(call: str, source: str) -> None:
+    path = Path(source).expanduser()
+    if path.exists() or glob.has_magic(source):
+        return
+    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise DataError(
+        f"{call}: there is no file, folder or data set of this name",
+        closest=closest(source, detection_names()) + closest(path.name, beside),
+        fix=f"an image, a folder, a pattern in quotes, {', '.join(detection_names())}, coco:PATH or voc:PATH",
+    )
 
 
 def _upright(call: str, path: str) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from whatwhere.attach.gated import Gated
 from whatwhere.data.detection import DetectionPart
-from whatwhere.detect.detections import Detections
+from whatwhere.detect.detections import Detections, detections
 from whatwhere.errors import DataError, HostError
 from whatwhere.explain.boxes import objects_mask, on_image, part_of_map
 from whatwhere.explain.detected import BoxedPicture, Detected, Sight
@@ -115,15 +115,14 @@ class _Eye:
         return Sight(picture, found, {name: _small(one, part) for name, one in whole.items()})
 
     def _found(self, output: Mapping[str, Tensor]) -> Detections:
-        scores, order = output["scores"].float().cpu().sort(descending=True, stable=True)
-        labels = output["labels"].cpu()[order] - 1
-        if len(labels) and int(labels.max()) >= len(self._classes):
+        found = detections(output)
+        if len(found) and int(found.labels.max()) >= len(self._classes):
             raise HostError(
                 f"look_at({self._name!r}): the detector finds a class that has no name",
-                got=f"label {int(labels.max()) + 1}, of {len(self._classes)} classes",
+                got=f"label {int(found.labels.max()) + 1}, of {len(self._classes)} classes",
                 fix="classes= needs one name for each output but the background",
             )
-        return Detections(output["boxes"].float().cpu()[order], labels, scores)
+        return found
 
     def _score(self, picture: BoxedPicture, maps: Mapping[str, Tensor], part: tuple[float, float]) -> None:
         height, width = picture.pixels.shape[-2:]

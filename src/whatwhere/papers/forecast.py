@@ -1,11 +1,12 @@
 """What running a table would take, before anything is run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whatwhere.data import load
-from whatwhere.experiments import finished_trials
+from whatwhere.data.detection_loading import full_name, load_detection
+from whatwhere.experiments import Comparison, finished_trials
 from whatwhere.experiments.arms import settled
 from whatwhere.experiments.environment import environment
 from whatwhere.experiments.estimate import seconds_per_image
@@ -14,13 +15,21 @@ from whatwhere.papers.reproduction import Part, Reproduction
 
 __all__ = ["Forecast", "as_grid", "forecast"]
 
+_Known = tuple[int, tuple[int, int, int], int]
+
 # Training images (those held out for validation are not trained on), channels, rows, columns and classes of the data
 # whose images need not be at hand for a forecast.
-_KNOWN: Mapping[str, tuple[int, tuple[int, int, int], int]] = {
+_KNOWN: Mapping[str, _Known] = {
     "cifar10": (45_000, (3, 32, 32), 10),
     "cifar100": (45_000, (3, 32, 32), 100),
     "imagenet": (1_153_050, (3, 224, 224), 1000),
     "scenes": (7_200, (3, 32, 32), 10),
+}
+# Likewise of images with boxes; of pixels, the usual number.
+_KNOWN_DETECTION: Mapping[str, _Known] = {
+    "coco": (106_458, (3, 480, 640), 80),
+    "voc": (14_896, (3, 375, 500), 20),
+    "scenes": (1_800, (3, 96, 96), 10),
 }
 
 
@@ -61,9 +70,8 @@ def forecast(asked: Reproduction, out: Path, *, root: Path | None = None) -> lis
 
 
 def _of_part(part: Part, trials: Path, root: Path | None) -> list[Forecast]:
-    comparison = part.comparison
-    name, images, shape, classes = _data(comparison.data, comparison.limit, comparison.image_size, root)
-    comparison = settled(comparison, name, shape, classes)
+    look = _detection_data if part.comparison.task == "detect" else _data
+    comparison, images, shape, classes = look(part.comparison, root)
     found = []
     for arm in comparison.gates:
         specs = [comparison.trial(arm, seed) for seed in range(comparison.seeds)]
@@ -74,15 +82,30 @@ def _of_part(part: Part, trials: Path, root: Path | None) -> list[Forecast]:
     return found
 
 
-def _data(
-    name: str, limit: int | None, image_size: int | None, root: Path | None
-) -> tuple[str, int, tuple[int, int, int], int]:
-    if name not in _KNOWN:
-        splits = load(name, root=root, limit=limit, image_size=image_size)
-        return splits.name, len(splits.train), splits.train.shape, len(splits.classes)
-    images, (channels, height, width), classes = _KNOWN[name]
-    size = (channels, image_size or height, image_size or width)
-    return name, min(images, limit or images), size, classes
+def _data(asked: Comparison, root: Path | None) -> tuple[Comparison, int, tuple[int, int, int], int]:
+    """The comparison as ``compare`` would settle it, the images of an epoch, their shape and the classes."""
+    if asked.data in _KNOWN:
+        name, (images, (channels, height, width), classes) = asked.data, _KNOWN[asked.data]
+        shape = channels, asked.image_size or height, asked.image_size or width
+        images = min(images, asked.limit or images)
+    else:
+        splits = load(asked.data, root=root, limit=asked.limit, image_size=asked.image_size)
+        name, images, shape, classes = splits.name, len(splits.train), splits.train.shape, len(splits.classes)
+    return settled(asked, name, shape, classes), images, shape, classes
+
+
+def _detection_data(asked: Comparison, root: Path | None) -> tuple[Comparison, int, tuple[int, int, int], int]:
+    """As ``_data``."""
+    if asked.data in _KNOWN_DETECTION:
+        images, shape, classes = _KNOWN_DETECTION[asked.data]
+        images = min(images, asked.limit or images)
+        if asked.data == "scenes" and asked.image_size is not None:
+            shape = 3, asked.image_size, asked.image_size
+    else:
+        splits = load_detection(asked.data, root=root, limit=asked.limit)
+        images, classes = len(splits.train), len(splits.classes)
+        shape = 3, *splits.train.sizes.median(0).values.tolist()
+    return replace(asked, data=full_name(asked.data, root), stem="standard"), images, shape, classes
 
 
 def as_grid(found: Sequence[Forecast]) -> Grid:

@@ -9,6 +9,7 @@ from typing import Any
 from whatwhere.errors import RunError
 from whatwhere.experiments import Comparison, Watch, compare
 from whatwhere.experiments.atomic import write_json, write_text
+from whatwhere.experiments.measures import MEASURES, measure_of
 from whatwhere.experiments.runner import TrialsFailed
 from whatwhere.papers.reproduction import Part, Reproduction
 from whatwhere.papers.rows import Row
@@ -17,8 +18,9 @@ from whatwhere.train.launch import is_first
 
 __all__ = ["reproduce"]
 
-# A paper's metric and what a summary calls the accuracy behind it.
-_METRICS = {"top1": "accuracy", "top5": "top5"}
+# A paper's metric and what a summary calls what it is; an error is what an accuracy lacks.
+_ERRORS = {"error_top1": "accuracy", "error_top5": "top5"}
+_PRECISIONS = {"map50": "ap50", "map75": "ap75", "map": "ap"}
 
 
 def reproduce(
@@ -82,15 +84,17 @@ def reproduce(
 
 def _filled(asked: Reproduction, folder: Path, command: str) -> dict[str, Any]:
     summaries = {part.folder: _summary(folder / part.folder, part.comparison) for part in asked.parts}
+    measure = measure_of(next(filter(None, summaries.values()), None))
     return {
         "format": 1,
+        "measure": measure,
         "table": asked.table,
         "title": f"{asked.table.split('/')[0].upper()} table {asked.table.split('/')[1]}: {asked.title}",
         "profile": asked.profile,
         "command": command,
         "stand_ins": list(asked.stand_ins),
         "unverified": list(asked.unverified),
-        "notes": _notes(asked),
+        "notes": _notes(asked, measure),
         "folders": [name for name, summary in summaries.items() if summary],
         "rows": [_row(row, arm, part, summaries[part.folder]) for part in asked.parts for row, arm in part.rows],
     }
@@ -111,14 +115,16 @@ def _settings(comparison: Comparison) -> Comparison:
     return replace(comparison, gates=(), stem=None, data="")
 
 
-def _notes(asked: Reproduction) -> list[str]:
+def _notes(asked: Reproduction, measure: str) -> list[str]:
     seeds = asked.parts[0].comparison.seeds
+    rule = {"voc07": "VOC2007's, eleven points at IoU 0.5", "ap": "COCO's, mAP@.5 being its AP50"}.get(measure)
     return [
         "Paper: the printed figures, one run each as far as is known. Ours: mean over seeds, with the 95 % t interval.",
         "The epoch is chosen on images held out of the training set and the test images are read once; how the papers "
         "chose theirs is not known.",
-        f"Differences are to the bare host, paired by seed ({seeds} declared), tested within each host and "
-        "Holm-corrected over its arms. A cell with fewer seeds is pending and makes no statement.",
+        *([f"Ours by the rule of the data: {rule}."] if rule else []),
+        f"Differences are in {MEASURES[measure]}, to the bare host, paired by seed ({seeds} declared), tested within "
+        "each host and Holm-corrected over its arms. A cell with fewer seeds is pending and makes no statement.",
         *(
             [f"Of the table's rows only those chosen by {asked.chosen!r}; corrected over these."]
             if asked.chosen
@@ -137,20 +143,35 @@ def _row(row: Row, arm: str, part: Part, summary: Mapping[str, Any]) -> dict[str
         "at": row.at,
         "folder": part.folder,
         "paper": {"parameters": row.parameters, "gmacs": row.gmacs, "metrics": dict(row.metrics)},
-        "ours": next((_ours(found, part) for found in summary.get("arms", ()) if found["gate"] == arm), None),
+        "ours": next(
+            (_ours(found, row, part, measure_of(summary)) for found in summary.get("arms", ()) if found["gate"] == arm),
+            None,
+        ),
     }
 
 
-def _ours(found: Mapping[str, Any], part: Part) -> dict[str, Any]:
-    accuracy = found["accuracy"]
+def _ours(found: Mapping[str, Any], row: Row, part: Part, measure: str) -> dict[str, Any]:
+    score = found[measure]
+    metrics = _precisions(found, row) if row.detection else _errors(found)
     return {
         "parameters": found["parameters"],
         "macs": found["macs_per_image"],
-        "n": accuracy["n"] if accuracy else 0,
+        "n": score["n"] if score else 0,
         "declared": part.comparison.seeds,
-        "metrics": {f"error_{name}": _error(found[key]) for name, key in _METRICS.items() if found.get(key)},
+        "metrics": metrics,
         "difference": found["difference"],
     }
+
+
+def _precisions(found: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    """What the row prints; of VOC's data by VOC's rule."""
+    keys = {**_PRECISIONS, "map50": "voc07"} if "voc07" in found else _PRECISIONS
+    parts = ("mean", "sd", "low", "high")
+    return {name: {part: found[keys[name]][part] for part in parts} for name in row.metrics if found[keys[name]]}
+
+
+def _errors(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _error(found[key]) for name, key in _ERRORS.items() if found.get(key)}
 
 
 def _error(accuracy: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ __all__ = ["Part", "Reproduction", "reproduction"]
 # Sets whose images are held in memory in a size of their own.
 _SMALL_DATA = ("cifar10", "cifar100", "fashion-mnist", "scenes")
 _USUAL_SIZE = 224
+# Detectors whose trunk torchvision has no weights of: they start fresh.
+_FRESH = ("ssd300-mobilenet", "stairnet300-mobilenet")
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,12 @@ def reproduction(
         host=host or base.host,
         seeds=base.seeds if seeds is None else seeds,
         limit=base.limit if limit is None else limit,
+        image_size=None if data in _SMALL_DATA and base.data not in _SMALL_DATA else base.image_size,
         recipe=base.recipe if epochs is None else _shortened(base.recipe, epochs),
     )
     groups: dict[tuple[str, int | None], list[Row]] = {}
     for row in found:
-        key = chosen.host or row.host, _image_size(row, chosen)
+        key = chosen.host or _own_host(row, chosen), _image_size(row, chosen)
         groups.setdefault(key, []).append(row)
     parts = tuple(_part(*key, group, chosen) for key, group in groups.items())
     return Reproduction(table, title, profile, parts, base.unverified)
@@ -148,8 +151,22 @@ def _shortened(recipe: Recipe, epochs: int) -> Recipe:
     return replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * epochs / recipe.epochs)
 
 
+def _own_host(row: Row, chosen: Setting) -> str:
+    """The row's host; a detector with the setting's options, weights among them where there are any."""
+    return row.host if not row.detection or row.host in _FRESH else row.host + chosen.options
+
+
+def _plain(host: str) -> str:
+    return host.partition(":")[0]
+
+
 def _image_size(row: Row, chosen: Setting) -> int | None:
-    """The row's own size where the data can have it, which the small sets cannot; the setting's changes it in step."""
+    """The row's own size where the data can have it, which the small sets cannot; the setting's changes it in step.
+
+    Detectors have the setting's.
+    """
+    if row.detection:
+        return chosen.image_size
     if chosen.data in _SMALL_DATA:
         return None
     if chosen.image_size is None or row.image_size is None:
@@ -165,8 +182,10 @@ def _part(host: str, image_size: int | None, group: Sequence[Row], chosen: Setti
         chosen.data,
         seeds=chosen.seeds,
         recipe=chosen.recipe,
+        start=chosen.start,
         limit=chosen.limit,
         image_size=image_size,
+        task="detect" if group[0].detection else "classify",
     )
     name = "-".join(str(word) for word in (host, chosen.data, image_size) if word is not None)
     return Part(_file_name(name), comparison, pairs)
@@ -183,25 +202,34 @@ def _arm(row: Row, host: str) -> str:
 
 
 def _has_not(host: str, row: Row) -> bool:
-    return host != row.host and row.at is not None and row.at not in PLACES
+    return _plain(host) != row.host and row.at is not None and row.at not in PLACES
 
 
 def _stand_ins(part: Part) -> Iterator[str]:
     run = part.comparison
-    published = setting(part.rows[0][0].dataset, "paper")
+    first = part.rows[0][0]
+    published = setting(first.dataset, "paper")
     for row, _ in part.rows:
-        if row.host != run.host:
-            yield f"{run.host} stands in for {row.printed_host}"
+        if row.host != _plain(run.host):
+            yield f"{run.host} stands in for {_printed(row)}"
+        elif run.host in _FRESH:
+            yield f"{run.host} starts from fresh weights: torchvision has none of its trunk"
         if _has_not(run.host, row):
             yield f"{row.arm} at {default_place(row.arm)} of {run.host}, not at {row.at}"
     if run.data != published.data:
         yield f"{run.data} stands in for {published.data}"
     if run.limit is not None:
         yield f"{run.limit:,} training images of all"
-    if run.data == published.data and run.image_size not in (None, part.rows[0][0].image_size):
+    own = published.image_size if first.detection else first.image_size
+    if run.data == published.data and run.image_size not in (None, own):
         yield f"images of {run.image_size} pixels"
     if run.recipe.epochs != published.recipe.epochs:
         yield f"{run.recipe.epochs} epochs, not {published.recipe.epochs}"
+
+
+def _printed(row: Row) -> str:
+    """What the paper calls the host; on COCO it names the trunk alone."""
+    return f"Faster R-CNN with {row.printed_host}" if row.dataset == "coco" else row.printed_host
 
 
 def _matches(call: str, word: str, row: Row, arm: str) -> bool:

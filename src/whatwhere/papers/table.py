@@ -4,13 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whatwhere.experiments.grid import ABSENT, Grid
+from whatwhere.experiments.measures import MEASURES, measure_of
 from whatwhere.experiments.table import difference_words, seeds_words
 
 __all__ = ["grid"]
 
 _COSTS = ("host", "row", "arm", "paper M", "ours M", "paper GMACs", "ours GMACs")
-_STATEMENTS = ("n", "accuracy difference [95 %]", "detectable", "p (Holm)", "verdict")
-_METRICS = {"error_top1": "error", "error_top5": "top-5 error"}
+_STATEMENTS = ("n", "{} difference [95 %]", "detectable", "p (Holm)", "verdict")
+_METRICS = {
+    "error_top1": "error",
+    "error_top5": "top-5 error",
+    "map50": "mAP@.5",
+    "map75": "mAP@.75",
+    "map": "mAP@[.5, .95]",
+}
 _WORDS = frozenset({"host", "row", "arm", "verdict"})
 
 
@@ -20,13 +27,14 @@ def grid(found: Mapping[str, Any]) -> Grid:
     unverified = [f"Unverified: {words}." for words in found["unverified"]]
     notes = [f"{found['title']}; profile {found['profile']}.", *stand_ins, *found["notes"], *unverified]
     metrics = [key for key in _METRICS if any(key in row["paper"]["metrics"] for row in found["rows"])]
-    errors = [f"{whose} {_METRICS[key]} %" for key in metrics for whose in ("paper", "ours")]
-    return Grid((*_COSTS, *errors, *_STATEMENTS), [_cells(row, metrics) for row in found["rows"]], _WORDS, notes)
+    figures = [f"{whose} {_METRICS[key]} %" for key in metrics for whose in ("paper", "ours")]
+    statements = [head.format(MEASURES[measure_of(found)]) for head in _STATEMENTS]
+    return Grid((*_COSTS, *figures, *statements), [_cells(row, metrics) for row in found["rows"]], _WORDS, notes)
 
 
 def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> tuple[str, ...]:
     paper, ours = row["paper"], row["ours"] or {}
-    swapped = f" ({row['ran_host']})" if row["ran_host"] != row["host"] else ""
+    swapped = f" ({row['ran_host']})" if row["ran_host"].partition(":")[0] != row["host"] else ""
     return (
         row["printed_host"] + swapped,
         row["label"],

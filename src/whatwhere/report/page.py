@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from whatwhere.experiments.measures import MEASURES
 from whatwhere.report.curves import Curves, curves
 from whatwhere.report.facts import Facts, caveats, environments, headline, recipe, setting, tiles
 from whatwhere.report.forest import Forest, forest
@@ -27,6 +28,7 @@ class _Section:
     name: str
     title: str
     run: Run
+    measure: str
     tiles: Facts
     results: Table
     forest: Forest | None
@@ -70,6 +72,7 @@ def _section(run: Run) -> _Section:
         name=run.name,
         title=headline(run),
         run=run,
+        measure=MEASURES[run.measure],
         tiles=tiles(run),
         results=results_table(run),
         forest=forest(run),

@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from whatwhere.experiments.measures import MEASURES, measure_of
 from whatwhere.report.arms import number
 from whatwhere.report.tables import Cell, Column, Table
 from whatwhere.report.words import ABSENT, fixed, signed, value_and_interval
 
 __all__ = ["metric_name", "paper_rows", "paper_table"]
 
-_METRICS = {"error_top1": "top-1 error %", "error_top5": "top-5 error %"}
+_METRICS = {
+    "error_top1": "top-1 error %",
+    "error_top5": "top-5 error %",
+    "map50": "mAP@.5 %",
+    "map75": "mAP@.75 %",
+    "map": "mAP@[.5, .95] %",
+}
 
 
 def metric_name(key: str) -> str:
@@ -32,6 +39,7 @@ def paper_table(reproduction: Mapping[str, Any]) -> Table:
     metrics = list(
         dict.fromkeys(key for row in rows for side in ("paper", "ours") for key in _part(row, side, "metrics"))
     )
+    measure = MEASURES[measure_of(reproduction)]
     gap = not reproduction.get("stand_ins")
     columns = [Column("row", numeric=False, help="as the paper prints it"), Column("arm", numeric=False)]
     for key in metrics:
@@ -42,7 +50,7 @@ def paper_table(reproduction: Mapping[str, Any]) -> Table:
         ]
     columns += [
         Column("n", help="seeds that are finished, of those declared"),
-        Column("accuracy difference", help="to none, ours, in percentage points, paired by seed, 95 % t interval"),
+        Column(f"{measure} difference", help="to none, ours, in percentage points, paired by seed, 95 % t interval"),
         Column("verdict", numeric=False),
         Column("parameters, paper", help="millions"),
         Column("parameters, ours", help="millions"),
@@ -69,7 +77,7 @@ def _row(row: Mapping[str, Any], metrics: Sequence[str], gap: bool) -> list[Cell
         *_standing(ours),
         *_pair(paper.get("parameters"), number(ours.get("parameters")), 1e6),
         *_pair(paper.get("gmacs"), number(ours.get("macs")), 1e9),
-        Cell(f"{ran} for {own}" if ran and ran != own else str(own or ABSENT)),
+        Cell(f"{ran} for {own}" if ran and str(ran).partition(":")[0] != own else str(ran or own or ABSENT)),
         Cell(str(row.get("at") or ABSENT)),
     ]
 

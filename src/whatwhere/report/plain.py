@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from whatwhere.experiments.grid import Grid
+from whatwhere.experiments.measures import measure_of
 from whatwhere.report.arms import Arm, number
 from whatwhere.report.facts import Facts, caveats, environments, headline, recipe, setting
 from whatwhere.report.gates import gates
@@ -91,8 +92,9 @@ def _safe(value: Any) -> Any:
 
 def _paper_lines(contents: Contents) -> Iterator[dict[str, Any]]:
     arms = {(run.name, arm.name): (arm, run.measure) for run in contents.runs for arm in run.arms}
+    measure = measure_of(contents.reproduction)
     for row in paper_rows(contents.reproduction):
-        found = arms.get((str(row.get("folder")), str(row.get("arm"))), (Arm(str(row.get("arm"))), "accuracy"))
+        found = arms.get((str(row.get("folder")), str(row.get("arm"))), (Arm(str(row.get("arm"))), measure))
         keys = ("label", "printed_host", "host", "ran_host", "folder")
         line = {key: str(row[key]) for key in keys if row.get(key) is not None}
         yield {**line, **_printed(row.get("paper")), **_figures(*found), **_ours(row.get("ours"))}

@@ -1,0 +1,1 @@
+"""What `benchmarks/detection.py` is made of."""
