@@ -141,8 +141,8 @@ def detection(found: dict[str, Any]) -> str:
     where, settings, scoring, loading = (found[key] for key in ("where", "settings", "scoring", "loading"))
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     notes = [
-        f"Training: {settings['steps']} steps of {settings['batch']} images; evaluation: {settings['images']} images of "
-        f"{settings['file']} pixels from files to AP; inference: one image of {settings['inference']} pixels. "
+        f"Training: {settings['steps']} steps of {settings['batch']} images; evaluation: {settings['images']} images "
+        f"of {settings['file']} pixels from files to AP; inference: one image of {settings['inference']} pixels. "
         f"{where['device']}, threads: {where['threads']}; {versions}. Medians of {found['rounds']} rounds (evaluation: "
         "half of them), contenders in turn; in brackets the sign interval of the median ratio.",
         "Reading and changing JPEG files of 640 pixels, images a second and core: "

@@ -71,7 +71,7 @@ def test_words_become_the_recipe(words, field, value):
 @pytest.mark.parametrize(
     ("words", "field", "value"),
     [
-        ("", "lr", 0.02),
+        ("", "lr", 0.05),
         ("", "batch_size", 32),
         ("--optimiser adamw", "lr", 0.001),
         ("--lr 0.05", "lr", 0.05),

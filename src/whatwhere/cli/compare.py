@@ -16,7 +16,7 @@ __all__ = ["Compare"]
 
 _USUAL: dict[str, dict[str, Any]] = {
     "classify": {"host": "resnet20", "batch_size": 128, "sgd": 0.1, "adamw": 1e-3},
-    "detect": {"host": "ssd-resnet8", "batch_size": 32, "sgd": 0.02, "adamw": 1e-3},
+    "detect": {"host": "ssd-resnet8", "batch_size": 32, "sgd": 0.05, "adamw": 1e-3},
 }
 _WORDS = {"classify": "classifiers", "detect": "detectors"}
 # Options that one task alone has, what they are where they were not given, and what to do in the other one.
@@ -86,7 +86,7 @@ class Compare:
     optimiser: Literal["sgd", "adamw"] = "sgd"
     """The optimiser; sgd has Nesterov momentum 0.9."""
     lr: float | None = None
-    """Peak learning rate; None: 0.1 for sgd, of detectors 0.02, and 0.001 for adamw."""
+    """Peak learning rate; None: 0.1 for sgd, of detectors 0.05, and 0.001 for adamw."""
     weight_decay: float = 5e-4
     """Weight decay."""
     schedule: Literal["cosine", "step"] = "cosine"
