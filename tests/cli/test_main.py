@@ -37,6 +37,16 @@ def test_plan_takes_a_library_network_and_a_place(capsys: pytest.CaptureFixture[
     assert "4 sites" in capsys.readouterr().out
 
 
+def test_plan_takes_a_detector_at_its_own_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--host", "ssd-resnet8:norm=group", "--gate", "cbam", "--at", "heads"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:5] for line in lines[2:5]] == [
+        ["before", "head.0", "head", "32", "24x24"],
+        ["before", "head.1", "head", "64", "12x12"],
+        ["before", "head.2", "head", "128", "6x6"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -87,7 +87,7 @@ class Train:
             WhatwhereError: data, detector, gate or recipe cannot be had, before any training where it can be told.
         """
         from whatwhere.cli.detect_tables import show
-        from whatwhere.experiments import Watch, watcher
+        from whatwhere.experiments import Lines, Watch
         from whatwhere.experiments.one_detector import train_detector
         from whatwhere.train.launch import is_first
 
@@ -95,8 +95,15 @@ class Train:
         if status is not None:
             return status
         spec = self.spec()
-        watch = Watch() if self.machine.quiet else watcher()
-        result, notes = train_detector(spec, self.out, root=self.root, watch=watch, loggers=self.machine.loggers)
+        quiet = self.machine.quiet
+        result, notes = train_detector(
+            spec,
+            self.out,
+            root=self.root,
+            watch=Watch() if quiet else Lines(sys.stderr),
+            loggers=self.machine.loggers,
+            progress=not quiet,
+        )
         if is_first() and result.detection is not None:
             show(result.detection["test"], result.detection["per_class"])
             gates = f"{spec.gate} at {len(result.sites)} sites" if result.sites else "no gates"

@@ -5,6 +5,8 @@ from typing import Literal
 
 __all__ = ["Plan"]
 
+_USUAL_SIZE, _COCO_CLASSES = 224, 80
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -14,17 +16,18 @@ class Plan:
     """
 
     host: str
-    """The network: whatwhere's own (resnet20, ...), torchvision/NAME or timm/NAME."""
+    """The network: whatwhere's own (resnet20, ...), torchvision/NAME or timm/NAME; or a detector (ssd300-vgg16,
+    torchvision/fasterrcnn_resnet50_fpn, ...)."""
     gate: str
     """se, bam or cbam, options after colons (bam:combine=product:reduction=8)."""
     at: str | None = None
-    """bottlenecks, blocks, stages, transitions, or a regular expression; None: the place of the gate's paper."""
+    """bottlenecks, blocks, stages, transitions, heads (of detectors), or a regular expression; None: the place of the gate's paper."""
     exclude: str | None = None
     """A regular expression: sites whose whole name it matches are left out."""
     start: Literal["preset", "identity"] = "preset"
     """How the gates would start."""
-    image_size: int = 224
-    """Side of the images, in pixels."""
+    image_size: int | None = None
+    """Side of the images, in pixels; None: 224, or what the detector brings them to."""
     stem: Literal["standard", "small"] = "standard"
     """The host's first layers; small is for images of 32 pixels."""
 
@@ -34,13 +37,16 @@ class Plan:
         Raises:
             WhatwhereError: on an unknown host, gate, option or place.
         """
-        from whatwhere import plan
+        from whatwhere import detect, hosts, plan
         from whatwhere.errors import HostError
-        from whatwhere.hosts import skeleton
 
-        if self.image_size < 1:
+        if self.image_size is not None and self.image_size < 1:
             raise HostError("plan --image-size: an image has at least one pixel", got=f"--image-size {self.image_size}")
-        size = (3, self.image_size, self.image_size)
-        model = skeleton(self.host, stem=self.stem)
+        if self.host.partition(":")[0] in detect.names():
+            model = detect.skeleton(self.host, _COCO_CLASSES, image_size=self.image_size)
+            side = detect.input_side(model)
+        else:
+            model, side = hosts.skeleton(self.host, stem=self.stem), self.image_size or _USUAL_SIZE
+        size = (3, side, side)
         print(plan(model, self.gate, at=self.at, exclude=self.exclude, start=self.start, input_size=size))
         return 0

@@ -1,6 +1,6 @@
 """Detectors: building them, training them, and what COCO and VOC say of what they find."""
 
-from whatwhere.detect.building import build, names
+from whatwhere.detect.building import build, names, skeleton
 from whatwhere.detect.coco_scores import CocoScores, coco_scores
 from whatwhere.detect.dense import Dense, input_side
 from whatwhere.detect.detections import Detections
@@ -27,5 +27,6 @@ __all__ = [
     "names",
     "numbers",
     "per_class",
+    "skeleton",
     "voc_scores",
 ]

@@ -78,14 +78,14 @@ def build(name: str, classes: int, *, image_size: int | None = None, weights: bo
     return model
 
 
-def skeleton(name: str, classes: int) -> nn.Module:
+def skeleton(name: str, classes: int, *, image_size: int | None = None) -> nn.Module:
     """Builds the detector on the meta device, shapes without weights; what the name says of weights is not read.
 
     Raises:
         HostError: as ``build``.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return build(name, classes, weights=False)
+        return build(name, classes, image_size=image_size, weights=False)
 
 
 def _parsed(text: str, call: str) -> tuple[str, dict[str, str]]:

@@ -3,7 +3,7 @@
 from whatwhere.experiments.comparison import compare
 from whatwhere.experiments.result import TrialResult
 from whatwhere.experiments.runner import finished_trials, run_trials
-from whatwhere.experiments.screen import watcher
+from whatwhere.experiments.screen import Lines, watcher
 from whatwhere.experiments.spec import Comparison, TrialSpec
 from whatwhere.experiments.statistics import compare_arms, describe, holm, paired
 from whatwhere.experiments.table import grid
@@ -11,6 +11,7 @@ from whatwhere.experiments.watch import Watch
 
 __all__ = [
     "Comparison",
+    "Lines",
     "TrialResult",
     "TrialSpec",
     "Watch",

@@ -20,13 +20,20 @@ __all__ = ["train_detector"]
 
 
 def train_detector(
-    spec: TrialSpec, out: Path, *, root: Path | None = None, watch: Watch | None = None, loggers: Sequence[str] = ()
+    spec: TrialSpec,
+    out: Path,
+    *,
+    root: Path | None = None,
+    watch: Watch | None = None,
+    loggers: Sequence[str] = (),
+    progress: bool = False,
 ) -> tuple[TrialResult, tuple[str, ...]]:
     """Train a detector in ``out / spec.name``, or go on there, or read what is finished.
 
     Args:
         spec: of the trial; its data are named as they were asked for.
         out: made if need be; likewise ``root``, ``watch`` and ``loggers`` as in ``compare``.
+        progress: a line on stderr with the parts of the loss, when that is a terminal.
 
     Returns:
         What came of it, and what its data left out, in words.
@@ -42,7 +49,7 @@ def train_detector(
     asked = Comparison(spec.host, (spec.gate,), spec.data, image_size=spec.image_size, limit=spec.limit, task="detect")
     splits = Detecting().load(asked, root)
     spec = replace(spec, data=splits.name)
-    run_trials([spec], out, splits, watch, loggers)
+    run_trials([spec], out, splits, watch, loggers, progress)
     found = finished_trials([spec], out)
     if not found:
         where = out / spec.name

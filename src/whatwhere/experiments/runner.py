@@ -43,6 +43,7 @@ def run_trials(
     splits: Any,
     watch: Watch | None = None,
     loggers: Sequence[str] = (),
+    progress: bool = False,
 ) -> None:
     """Run the trials in order, each in its own sub-folder of ``folder``; ``finished_trials`` reads what came out.
 
@@ -62,6 +63,7 @@ def run_trials(
         splits: the data that the specs name.
         watch: told what happens.
         loggers: as in ``train``.
+        progress: likewise; for a ``watch`` that draws no bar itself.
 
     Raises:
         Stopped: SIGTERM or SIGUSR1 came; the same call goes on.
@@ -74,7 +76,7 @@ def run_trials(
     watch.begin(len(specs), max((spec.recipe.epochs for spec in specs), default=0))
     try:
         with stop_requests() as request, team.together():
-            _Run(folder, splits, watch, team, request, loggers).all(specs)
+            _Run(folder, splits, watch, team, request, loggers, progress).all(specs)
     finally:
         watch.end()
 
@@ -103,8 +105,9 @@ class _Run:
         team: Team,
         request: StopRequest,
         loggers: Sequence[str],
+        progress: bool,
     ) -> None:
-        self._loggers = loggers
+        self._loggers, self._progress = loggers, progress
         self._folder, self._splits, self._watch, self._team, self._request = folder, splits, watch, team, request
         self._observer = Observer()
         self._held: Held | None = None  # the trial at hand, in the first process
@@ -233,7 +236,7 @@ class _Run:
                 seed=spec.seed,
                 folder=self._folder / spec.name,
                 on_epoch=lambda done: self._seen(spec, arm, done, history),
-                progress=False,
+                progress=self._progress,
                 loggers=self._loggers,
             )
         except (Stopped, ClaimLost):
