@@ -96,7 +96,7 @@ def test_a_part_of_other_data_is_not_split_as_the_trials(trained, tmp_path, caps
     message = refused(capsys, "detect", "evaluate", trained, "--data", f"coco:{coco}", "--part", "train")
     assert message == (
         f"detect evaluate('{trained}'): the detector was trained for other classes\n"
-        "  got: 2 in the data (dog, cat), 10 in the trial (disc, ring, crescent, square, ...)\n"
+        "  got: 2 in the data (cat, dog), 10 in the trial (disc, ring, crescent, square, ...)\n"
         "  fix: data with the same classes in the same order\n"
     )
 
@@ -199,8 +199,20 @@ def test_a_batch_of_one_is_told_what_to_do(tmp_path, capsys):
             "--results nowhere.json --data scenes",
             "detect evaluate --results nowhere.json: the file cannot be read\n  got: No such file or directory\n",
         ),
-        ("a --limit 0", "detect evaluate --limit 0: there must be at least one image\n"),
-        ("a --batch-size 0", "detect evaluate --batch-size 0: a batch has at least one image\n"),
+        (
+            "a --limit 0",
+            "detect evaluate --limit 0: there must be at least one image\n"
+            "  fix: --limit 1 or more; without it all are looked at\n",
+        ),
+        (
+            "a --batch-size 0",
+            "detect evaluate --batch-size 0: a batch has at least one image\n  fix: --batch-size 1, or more\n",
+        ),
+        ("--results b --data coc", "load_test('coc'): no detection set has this name\n  closest: 'coco', 'voc'\n"),
+        (
+            "--results b --data voc --image-size 9",
+            "load_test('voc', image_size=9): the images of this set have the size they were published in\n",
+        ),
         ("nowhere", "detect evaluate('nowhere'): there is no trial in that folder\n  got: no trial.json\n"),
     ],
 )

@@ -1,9 +1,6 @@
-import json
-
 import pytest
 
-from whatwhere.data.annotations import Annotated, Object, fit_box
-from whatwhere.data.coco import open_coco
+from whatwhere.data.annotations import Annotated, Object, fit_box, reaches_far
 from whatwhere.data.voc import open_voc
 from whatwhere.errors import DataError
 
@@ -27,10 +24,8 @@ def test_a_box_is_clipped_to_its_image():
         ((5, 1, 4, 3), "5, 1 to 4, 3"),
         ((5, 3, 6, 1), "5, 3 to 6, 1"),
         ((5, 1, 5, 3), "5, 1 to 5, 3"),
-        ((1, 2, float("nan"), 3), "1, 2 to nan, 3"),
-        ((1, 2, float("inf"), 3), "1, 2 to inf, 3"),
     ],
-    ids=["reversed across", "reversed down", "empty", "nan", "infinite"],
+    ids=["reversed across", "reversed down", "empty"],
 )
 def test_a_box_that_is_none_is_refused(box, told):
     assert _said(fit_box, CALL, "a.xml, object 1 'dog'", box, (10, 8)) == (
@@ -38,6 +33,23 @@ def test_a_box_that_is_none_is_refused(box, told):
         f"  got: a.xml, object 1 'dog': {told}\n"
         "  fix: mend or delete the object"
     )
+
+
+@pytest.mark.parametrize("edge", ["nan", "inf", "-inf"])
+def test_a_box_of_no_finite_numbers_is_refused(edge):
+    assert _said(fit_box, CALL, "a.xml, object 1 'dog'", (1, 2, float(edge), 3), (10, 8)) == (
+        "score('photos'): the edges of a box are finite numbers\n"
+        f"  got: a.xml, object 1 'dog': 1, 2 to {edge}, 3\n"
+        "  fix: mend or delete the object"
+    )
+
+
+def test_far_over_the_edge_is_more_than_a_pixel_and_more_than_a_tenth():
+    assert not reaches_far((-1, -1, 11, 9), (10, 8))
+    assert not reaches_far((-20, -1, 220, 9), (200, 8))
+    for box in ((-1.5, 0, 4, 4), (0, -1.5, 4, 4), (0, 0, 11.5, 4), (0, 0, 4, 9.5)):
+        assert reaches_far(box, (10, 8))
+        assert not reaches_far(box, (100, 80))
 
 
 @pytest.mark.parametrize("box", [(10, 0, 12, 4), (-4, 0, 0, 4), (0, 8, 4, 9)])
@@ -87,6 +99,12 @@ def test_voc_pixels_count_from_one_and_include_the_last(voc):
 def test_a_voc_box_of_one_pixel_is_one(voc):
     known = open_voc(CALL, voc("7", _image(_thing(edges=("4", "5", "4", "5.0"))))).read(0)
     assert known.objects[0].box == (3, 4, 4, 5)
+    assert not known.objects[0].cut
+
+
+def test_a_voc_box_far_over_the_edge_is_cut_and_says_so(voc):
+    known = open_voc(CALL, voc("7", _image(_thing(edges=(1, 1, 30, 8))))).read(0)
+    assert known.objects == (Object("dog", (0, 0, 10, 8), cut=True),)
 
 
 def test_voc_lists_name_the_images_of_a_part(voc):
@@ -100,8 +118,21 @@ def test_voc_lists_name_the_images_of_a_part(voc):
     assert _said(open_voc, CALL, root, "tset") == (
         "score('photos'): no list of images has this name\n"
         f"  got: {root / 'ImageSets' / 'Main' / 'tset.txt'}\n"
-        "  closest: 'test'"
+        "  closest: 'test'\n"
+        "  fix: write it, the name of an image a line"
     )
+    (root / "ImageSets" / "Main" / "test.txt").write_text("\n")
+    assert _said(open_voc, CALL, root, "test") == (
+        "score('photos'): the list of images names none\n"
+        f"  got: {root / 'ImageSets' / 'Main' / 'test.txt'}\n"
+        "  fix: write the name of an image on each line"
+    )
+
+
+def test_a_voc_list_may_begin_with_a_byte_order_mark(voc):
+    root = voc("7", _image())
+    (root / "ImageSets" / "Main" / "test.txt").write_text("7\n", encoding="utf-8-sig")
+    assert open_voc(CALL, root, "test").ids == ("7",)
 
 
 def test_a_folder_that_is_not_vocs_is_refused(tmp_path):
@@ -113,7 +144,8 @@ def test_a_folder_that_is_not_vocs_is_refused(tmp_path):
     assert _said(open_voc, CALL, tmp_path) == f"{rule}  got: {tmp_path}: no 'JPEGImages'\n{fix}"
     (tmp_path / "JPEGImages").mkdir()
     assert _said(open_voc, CALL, tmp_path) == (
-        f"score('photos'): there is no annotated image\n  got: {tmp_path}\n  fix: put one XML file an image there"
+        f"score('photos'): there is no annotated image\n  got: {tmp_path}\n"
+        "  fix: put one XML file an image into 'Annotations'"
     )
 
 
@@ -147,8 +179,11 @@ def test_a_voc_file_that_is_no_annotation_is_refused(voc, xml, why):
 def test_a_voc_file_that_is_missing_is_told(voc):
     root = voc("7", _image())
     (root / "ImageSets" / "Main" / "val.txt").write_text("8\n")
-    got = _said(open_voc(CALL, root, "val").read, 0).splitlines()[1]
-    assert got == f"  got: {root / 'Annotations' / '8.xml'}: No such file or directory"
+    assert _said(open_voc(CALL, root, "val").read, 0) == (
+        "score('photos'): an annotation cannot be read\n"
+        f"  got: {root / 'Annotations' / '8.xml'}: No such file or directory\n"
+        "  fix: put the file there, or take the image out of the list"
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,150 +216,28 @@ def test_a_voc_file_that_is_missing_is_told(voc):
             "a box lies outside its image\n  got: FILE, object 1 'dog': 10, 0 to 12, 3 in 10 x 8\n"
             "  fix: mend or delete the object",
         ),
+        *(
+            (
+                _image(width=width),
+                f"the sides of an image are whole numbers from 1 to 1,048,576\n  got: FILE: {told} x 8\n"
+                "  fix: mend or delete the file",
+            )
+            for width, told in (("1e30", "1e+30"), ("1048577", "1048577"), ("64.7", "64.7"), ("0", "0"))
+        ),
+        *(
+            (
+                _image(_thing(more=f"<difficult>{mark}</difficult>")),
+                f"'difficult' is 0 or 1\n  got: FILE, object 1 'dog': {mark!r}\n  fix: mend or delete the object",
+            )
+            for mark in ("true", "2", "")
+        ),
     ],
-    ids=["word", "infinite", "no size", "no edge", "no name", "reversed", "outside"],
+    ids=[
+        *("word", "infinite", "no size", "no edge", "no name", "reversed", "outside"),
+        *("immense", "too wide", "broken width", "no width", "difficult: true", "difficult: 2", "difficult: nothing"),
+    ],
 )
 def test_what_is_wrong_in_a_voc_file_is_told(voc, xml, message):
     root = voc("7", xml)
     told = message.replace("FILE", str(root / "Annotations" / "7.xml"))
     assert _said(open_voc(CALL, root).read, 0) == f"score('photos'): {told}"
-
-
-def _coco(**changed):
-    return {
-        "images": [
-            {"id": 5, "file_name": "b.jpg", "width": 10, "height": 8},
-            {"id": 4, "file_name": "a.jpg", "width": 6, "height": 6},
-        ],
-        "categories": [{"id": 18, "name": "dog"}, {"id": 90, "name": "cat"}],
-        "annotations": [
-            {"id": 1, "image_id": 4, "category_id": 90, "bbox": [1, 2, 3.5, 9]},
-            {"id": 2, "image_id": 5, "category_id": 18, "bbox": [0, 0, 2, 2], "iscrowd": 1},
-            {"id": 3, "image_id": 4, "category_id": 18, "bbox": [0, 0, 1, 1], "iscrowd": 0},
-        ],
-        **changed,
-    }
-
-
-@pytest.fixture
-def coco(tmp_path):
-    """Writes a file of instances with its first image where COCO has it."""
-
-    def write(content, images="images/val2017"):
-        folder = tmp_path / images
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "b.jpg").touch()
-        file = tmp_path / "annotations" / "instances_val2017.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(content if isinstance(content, str) else json.dumps(content))
-        return file
-
-    return write
-
-
-def test_coco_boxes_are_widths_and_heights(coco, tmp_path):
-    known = open_coco(CALL, coco(_coco()))
-    folder = tmp_path / "images" / "val2017"
-    assert len(known) == 2
-    assert known.read(0) == Annotated(folder / "b.jpg", (10, 8), (Object("dog", (0, 0, 2, 2), crowd=True),))
-    both = (Object("cat", (1, 2, 4.5, 6)), Object("dog", (0, 0, 1, 1)))
-    assert known.read(1) == Annotated(folder / "a.jpg", (6, 6), both)
-
-
-@pytest.mark.parametrize("images", ["images/val2017", "val2017", "images", "."])
-def test_coco_images_are_found_beside(coco, tmp_path, images):
-    assert open_coco(CALL, coco(_coco(), images)).path(1) == tmp_path / images / "a.jpg"
-
-
-def test_coco_images_next_to_a_file_of_any_name(tmp_path):
-    file = tmp_path / "labels.json"
-    file.write_text(json.dumps(_coco()))
-    folders = [tmp_path / "images" / "labels", tmp_path / "labels", tmp_path / "images", tmp_path]
-    assert _said(open_coco, CALL, file) == (
-        "score('photos'): the images of these annotations are not beside them\n"
-        f"  got: {file}: no 'b.jpg' in {', '.join(map(str, folders))}\n"
-        f"  fix: put them into {folders[0]}"
-    )
-    (tmp_path / "b.jpg").touch()
-    assert open_coco(CALL, file).folder == tmp_path
-
-
-def _entry(**keys):
-    return {"id": 8, "image_id": 4, "category_id": 18, "bbox": [0, 0, 1, 1], **keys}
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        ("{", "it is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
-        ("[]", "it has no list of images"),
-        (_coco(categories=None), "it has no list of categories"),
-        (_coco(images=[]), "annotation 1 has image_id 4, which is not listed"),
-        (_coco(images=[], annotations=[]), "it lists no image"),
-        (
-            _coco(images=[{"id": 4, "file_name": "b.jpg", "width": "6", "height": 6}]),
-            "entry 0 of images has no valid 'width'",
-        ),
-        (_coco(images=[_coco()["images"][0]] * 2), "two images have the same id, 5"),
-        (_coco(categories=[{"id": 18, "name": "dog"}] * 2), "two categories have the same id, 18"),
-        (_coco(annotations=[_entry(), _entry(bbox=[2, 2, 1, 1])]), "two annotations have the same id, 8"),
-        (json.dumps(_coco())[:-9], "it is no JSON: Unterminated string starting at: line 1 column 433 (char 432)"),
-        (_coco(annotations=[3]), "entry 0 of annotations has no valid 'image_id'"),
-        (_coco(annotations=[_entry(), _entry(category_id=None)]), "entry 1 of annotations has no valid 'category_id'"),
-        (_coco(annotations=[_entry(category_id=19)]), "annotation 8 has category_id 19, which is not listed"),
-        (_coco(annotations=[_entry(image_id=7)]), "annotation 8 has image_id 7, which is not listed"),
-    ],
-)
-def test_a_coco_file_that_cannot_be_used_is_refused(coco, content, why):
-    file = coco(content)
-    assert _said(open_coco, CALL, file) == (
-        f"score('photos'): the annotations cannot be used\n  got: {file}: {why}\n  fix: name a whole file of instances"
-    )
-
-
-def test_annotations_without_ids_are_no_twins(coco):
-    entry = _entry()
-    del entry["id"]
-    assert len(open_coco(CALL, coco(_coco(annotations=[entry, entry]))).read(1).objects) == 2
-
-
-def test_a_file_of_more_than_a_gibibyte_is_not_read(tmp_path):
-    file = tmp_path / "instances.json"
-    with file.open("wb") as out:
-        out.truncate((1 << 30) + 1)
-    assert _said(open_coco, CALL, file) == (
-        "score('photos'): a file of annotations has at most 1,073,741,824 bytes, for it is read whole\n"
-        f"  got: {file}: 1,073,741,825 bytes\n"
-        "  fix: cut it into parts, or leave out what is none of images, categories and annotations"
-    )
-
-
-def test_outlines_are_not_kept(coco):
-    known = open_coco(CALL, coco(_coco(annotations=[_entry(segmentation=[[0, 0, 1, 0, 1, 1]])])))
-    assert known.annotations[1] == [_entry()]
-
-
-def test_json_without_end_is_refused(coco):
-    got = _said(open_coco, CALL, coco("[" * 200_000)).splitlines()[1]
-    assert "it is no JSON: maximum recursion depth exceeded" in got
-
-
-@pytest.mark.parametrize("box", [None, [1, 2, 3], [1, 2, 3, "4"], [1, 2, 3, 10**400]])
-def test_a_coco_box_that_is_none_is_named_when_its_image_is_read(coco, box):
-    file = coco(_coco(annotations=[_entry(bbox=box)]))
-    known = open_coco(CALL, file)
-    assert known.read(0).objects == ()
-    assert _said(known.read, 1) == (
-        "score('photos'): a box is x, y, width and height\n"
-        f"  got: {file}, annotation 8 'dog': {box}\n"
-        "  fix: mend or delete the object"
-    )
-
-
-def test_a_coco_box_without_height_is_named_when_its_image_is_read(coco):
-    file = coco(_coco(annotations=[_entry(bbox=[1, 2, 3, 0])]))
-    assert _said(open_coco(CALL, file).read, 1) == (
-        "score('photos'): a box is reversed or empty\n"
-        f"  got: {file}, annotation 8 'dog': 1, 2 to 4, 2\n"
-        "  fix: mend or delete the object"
-    )

@@ -33,7 +33,7 @@ def _changed(tmp_path, change, train=True):
 def test_coco_is_what_its_files_say(coco):
     splits = load_detection(f"coco:{coco}", validation=0.25, seed=1)
     assert splits.name == f"coco:{coco.resolve()}"
-    assert (splits.classes, splits.categories, splits.scoring) == (("dog", "cat"), (7, 3), "coco")
+    assert (splits.classes, splits.categories, splits.scoring) == (("cat", "dog"), (3, 7), "coco")
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [9, 3, 6]
     assert sorted([*splits.train.ids, *splits.validation.ids]) == list(range(1, 13))
     assert list(splits.train.ids) == sorted(splits.train.ids)
@@ -43,9 +43,9 @@ def test_coco_is_what_its_files_say(coco):
     assert len(first) == 0
     assert first.boxes.shape == (0, 4)
     assert second.boxes.tolist() == [[2.5, 4, 12.5, 12.5]]
-    assert (second.labels.tolist(), second.areas.tolist()) == ([0], [50])
+    assert (second.labels.tolist(), second.areas.tolist()) == ([1], [50])
     assert third.boxes.tolist() == [[2.5, 4, 12.5, 12.5], [3.5, 4, 13.5, 12.5]]
-    assert (third.labels.tolist(), third.areas.tolist()) == ([0, 1], [51, 52])
+    assert (third.labels.tolist(), third.areas.tolist()) == ([1, 0], [51, 52])
     assert splits.test.objects(4).crowd.tolist() == [True]
     assert not splits.test.known.objects.difficult.any()
     kinds = torch.float32, torch.int64, torch.float32, torch.bool, torch.bool
@@ -70,7 +70,7 @@ def test_crowds_are_no_targets(coco):
     part = load_detection(f"coco:{coco}").test
     boxes, labels = targets(part, 4)
     assert (boxes.shape, labels.shape) == ((0, 4), (0,))
-    assert targets(part, 2)[1].tolist() == [0, 1]
+    assert targets(part, 2)[1].tolist() == [1, 0]
 
 
 def test_a_limit_takes_some_of_the_training_images(coco):
@@ -119,7 +119,7 @@ def test_arguments_out_of_range_are_refused(coco):
 
 
 def test_a_folder_without_its_two_files_is_refused(tmp_path, coco):
-    fix = "  fix: name the folder above 'annotations', with one training and one validation file in it"
+    fix = "  fix: name the folder above 'annotations', and leave one such file in that"
     rule = "the folder must hold one 'annotations/instances_train*.json'"
     none = tmp_path / "no"
     assert _said(f"coco:{none}") == f"load_detection('coco:{none}'): {rule}\n  got: {none}: no such folder\n{fix}"
@@ -140,12 +140,12 @@ def test_parts_of_other_categories_are_refused(tmp_path):
     )
 
 
-def test_the_order_of_categories_is_that_of_the_training_file(tmp_path):
+def test_categories_stand_in_the_order_of_their_numbers(tmp_path):
     val = coco_content(6, first=100)
     val["categories"].reverse()
     splits = load_detection(f"coco:{write_coco(tmp_path, val=val)}")
-    assert splits.categories == (7, 3)
-    assert splits.test.objects(2).labels.tolist() == [0, 1]
+    assert splits.categories == (3, 7)
+    assert splits.test.objects(2).labels.tolist() == [1, 0]
 
 
 def test_missing_images_are_counted_at_loading(coco):
@@ -163,8 +163,8 @@ def test_missing_images_are_counted_at_loading(coco):
     [
         ([10, 5, -3, 4], "a box is reversed or empty", "10, 5 to 7, 9"),
         ([10, 5, 0, -4], "a box is reversed or empty", "10, 5 to 10, 1"),
-        ([float("nan"), 5, 3, 4], "a box is reversed or empty", "nan, 5 to nan, 9"),
-        ([1, 5, float("inf"), 4], "a box is reversed or empty", "1, 5 to inf, 9"),
+        ([float("nan"), 5, 3, 4], "the edges of a box are finite numbers", "nan, 5 to nan, 9"),
+        ([1, 5, float("inf"), 4], "the edges of a box are finite numbers", "1, 5 to inf, 9"),
         ([30, 5, 2, 4], "a box lies outside its image", "30, 5 to 32, 9 in 30 x 40"),
         ([-3, 5, 2, 4], "a box lies outside its image", "-3, 5 to -1, 9 in 30 x 40"),
     ],
@@ -208,7 +208,7 @@ def test_corners_where_widths_are_due_are_seen(tmp_path):
     assert _changed(tmp_path, corners) == (
         f"load_detection('coco:{tmp_path / 'coco'}'): the boxes look like x0, y0, x1, y1 where COCO has x, y, width, "
         "height\n"
-        f"  got: {file}: 12 of 12 boxes would reach over the edge of their image, and as corners all fit\n"
+        f"  got: {file}: 12 of 12 boxes would reach over the edge of their image, and 12 fit as corners\n"
         "  fix: write width and height into 'bbox'"
     )
 
@@ -245,7 +245,7 @@ def test_an_image_without_a_width_is_refused(tmp_path):
 
     file = tmp_path / "coco" / "annotations" / "instances_train2017.json"
     assert _changed(tmp_path, change) == (
-        f"load_detection('coco:{tmp_path / 'coco'}'): an image has a width and a height\n"
+        f"load_detection('coco:{tmp_path / 'coco'}'): the sides of an image are whole numbers from 1 to 1,048,576\n"
         f"  got: {file}, image 2: 0 x 40\n"
         "  fix: mend or delete the image"
     )
@@ -261,7 +261,8 @@ def test_an_id_of_a_category_is_a_number(tmp_path):
     root = write_coco(tmp_path, train=train, val=val)
     assert _said(f"coco:{root}") == (
         f"load_detection('coco:{root}'): the id of a category is a whole number\n"
-        f"  got: {root / 'annotations' / 'instances_train2017.json'}: 'z'"
+        f"  got: {root / 'annotations' / 'instances_train2017.json'}: 'z'\n"
+        "  fix: number the categories, and give the annotations those numbers"
     )
 
 
@@ -376,7 +377,7 @@ def test_voc_files_that_are_missing_are_told(tmp_path):
     assert _said(f"voc:{root}") == (
         f"load_detection('voc:{root}'): an annotation cannot be read\n"
         f"  got: {root / 'Annotations' / '1.xml'}: No such file or directory\n"
-        "  fix: mend or delete the file"
+        "  fix: put the file there, or take the image out of the list"
     )
 
 
@@ -394,7 +395,7 @@ def test_a_voc_image_without_a_width_is_refused(tmp_path):
     root = write_voc(tmp_path, {"trainval": [1, 2], "test": [3]})
     write_annotation(root, 2, (), size=(0, 16))
     assert _said(f"voc:{root}") == (
-        f"load_detection('voc:{root}'): an image has a width and a height\n"
+        f"load_detection('voc:{root}'): the sides of an image are whole numbers from 1 to 1,048,576\n"
         f"  got: {root / 'Annotations' / '2.xml'}: 0 x 16\n"
         "  fix: mend or delete the file"
     )
@@ -417,4 +418,4 @@ def test_a_cut_off_file_is_refused(coco):
     lines = _said(f"coco:{coco}").splitlines()
     assert lines[0] == f"load_detection('coco:{coco}'): the annotations cannot be used"
     assert lines[1].startswith(f"  got: {file}: it is no JSON: ")
-    assert lines[2] == "  fix: name a whole file of instances"
+    assert lines[2] == "  fix: put the whole file there again"

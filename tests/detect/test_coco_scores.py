@@ -12,7 +12,6 @@ from detect.made_found import detections, random_found
 from support.detection_parts import made_objects, made_part
 
 from whatwhere.detect.coco_scores import ClassScores, coco_scores
-from whatwhere.detect.score_rows import coco_class_rows, coco_rows
 from whatwhere.errors import DataError, RunError
 
 NUMBERS = (
@@ -150,28 +149,6 @@ def test_truth_and_found_stay_as_they_are():
     before = [one.boxes.clone() for one in (*part.known, *found)]
     coco_scores(part, found, names(2))
     assert all(torch.equal(one.boxes, boxes) for one, boxes in zip((*part.known, *found), before, strict=True))
-
-
-def test_rows_of_words():
-    part = made_part([made_objects([[0, 0, 10, 10]], [0])])
-    scores = coco_scores(part, [detections([[0, 0, 10, 10]], [0], [1])], ["a", "b"])
-    assert coco_rows(scores)[:6] == [
-        ("AP", "100.00"),
-        ("AP50", "100.00"),
-        ("AP75", "100.00"),
-        ("AP small", "100.00"),
-        ("AP medium", "–"),
-        ("AP large", "–"),
-    ]
-    assert [name for name, _ in coco_rows(scores)][6:] == [
-        "AR 1",
-        "AR 10",
-        "AR 100",
-        "AR small",
-        "AR medium",
-        "AR large",
-    ]
-    assert coco_class_rows(scores) == [("a", "1", "100.00", "100.00"), ("b", "0", "–", "–")]
 
 
 BOX = [0, 0, 10, 10]

@@ -189,12 +189,17 @@ def test_micro_batches_take_the_same_images(tmp_path):
             "train(Recipe(label_smoothing=0.1)): no detector is trained that way\n  fix: label_smoothing=0.0",
         ),
         (
+            {"flip": False},
+            "train(Recipe(flip=False)): no detector is trained that way\n"
+            "  fix: flip=True; augment= says how images and boxes are changed",
+        ),
+        (
             {"batch_size": 6, "accumulate": 4},
             "train(Recipe(batch_size=6, accumulate=4)): a batch is shared evenly by the processes and their "
             "micro-batches\n  got: 1 x 4 micro-batches\n  fix: batch_size=4 or batch_size=8",
         ),
     ],
-    ids=["compile", "smoothing", "accumulate"],
+    ids=["compile", "smoothing", "flip", "accumulate"],
 )
 def test_what_detectors_cannot_do_is_refused(tmp_path, changes, message):
     with pytest.raises(RunError) as caught:

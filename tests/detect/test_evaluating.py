@@ -4,7 +4,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from detect.two_evaluators import IMAGES, Bright, bright_part, find_together
+from support.detection_parts import made_objects, made_part
 
+from whatwhere.detect import build
 from whatwhere.detect.evaluating import evaluate
 from whatwhere.errors import RunError
 
@@ -84,3 +86,23 @@ def test_two_processes_find_what_one_finds(tmp_path):
             wanted = (one.boxes, one.labels, one.scores)
             assert all(torch.equal(a, b) for a, b in zip(tensors, wanted, strict=True))
         assert told["rows"].tolist() == [[1 / 3 + 1] * 2] * 3
+
+
+def test_no_image_is_padded_by_another() -> None:
+    """A detector that pads a batch finds in each image what it finds there alone."""
+    torch.manual_seed(0)
+    model = build("fcos-resnet18-fpn", 2, image_size=64)
+    model.score_thresh = 0.0
+    images = [torch.randint(256, (3, *size), dtype=torch.uint8) for size in ((36, 64), (64, 36), (36, 64), (36, 64))]
+    part = made_part([made_objects([], [])] * 4, images=images)
+    alone, together = (evaluate(model, part, batch_size=size) for size in (1, 4))
+    for one, other in zip(alone, together, strict=True):
+        assert len(one) > 0
+        assert torch.allclose(one.scores, other.scores, atol=1e-5)
+        assert torch.allclose(one.boxes, other.boxes, atol=1e-2)
+
+
+def test_a_batch_has_an_image() -> None:
+    with pytest.raises(RunError) as caught:
+        evaluate(Bright(), bright_part(), batch_size=0)
+    assert str(caught.value) == "evaluate(batch_size=0): a batch has at least one image"

@@ -6,7 +6,6 @@ import torch
 from detect.made_found import detections, random_found
 from support.detection_parts import made_objects, made_part
 
-from whatwhere.detect.score_rows import voc_class_rows, voc_rows
 from whatwhere.detect.voc_scores import VocClass, average_precision, voc_scores
 from whatwhere.errors import DataError, RunError
 
@@ -163,12 +162,6 @@ def test_another_class_is_another_matter_and_a_class_without_objects_is_left_out
     scores = scored(known, found, ("a", "b", "c"))
     assert scores.per_class == {"a": VocClass(1, 1.0, 1.0), "b": VocClass(1, 0.0, 0.0), "c": VocClass(0, None, None)}
     assert (scores.ap11, scores.ap) == (0.5, 0.5)
-    assert voc_rows(scores) == [("mAP, 11 points", "50.00"), ("mAP, all points", "50.00")]
-    assert voc_class_rows(scores) == [
-        ("a", "1", "100.00", "100.00"),
-        ("b", "1", "0.00", "0.00"),
-        ("c", "0", "–", "–"),
-    ]
 
 
 def test_a_detection_without_area_is_a_mistake():

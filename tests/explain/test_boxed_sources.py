@@ -6,14 +6,24 @@ import torch
 from PIL import Image
 from support.detection_files import write_coco, write_picture, write_voc
 
-from whatwhere.data import detection_loading
+from whatwhere.data import detection_loading, scenes_many
 from whatwhere.errors import DataError
 from whatwhere.explain.boxed_sources import boxed_pictures
 
 
+def opened(sources, problems, **options):
+    """By a detector whose classes are those of the first set that is named."""
+    sets = [str(source) for source in sources if str(source).partition(":")[0] in ("coco", "voc")]
+    if sets:
+        known = detection_loading.load_test(sets[0], root=options.get("root"))
+        options = {"classes": known.classes, "categories": known.categories, **options}
+    usual = {"classes": scenes_many.CLASSES, "categories": range(1, len(scenes_many.CLASSES) + 1)}
+    return boxed_pictures([str(source) for source in sources], problems, **{**usual, **options})
+
+
 def looked(*sources, **options):
     problems = []
-    return list(boxed_pictures([str(source) for source in sources], problems, **options)), problems
+    return list(opened(sources, problems, **options)), problems
 
 
 def refusal(*sources, **options):
@@ -65,7 +75,7 @@ def test_a_broken_file_is_told_and_loses_no_other(photos):
 
 def test_pictures_are_read_one_by_one(photos):
     problems = []
-    pictures = boxed_pictures([str(photos)], problems)
+    pictures = opened([photos], problems)
     next(pictures)
     (photos / "b.png").unlink()
     assert [one.name for one in pictures] == ["in/c.png"]
@@ -93,6 +103,31 @@ def test_scenes_are_those_that_are_reported(monkeypatch):
     assert len(found) == 2
     assert all(torch.equal(one.pixels, test.image(index)) for index, one in enumerate(found))
     assert len(looked("scenes")[0]) == 3
+
+
+def test_two_pictures_of_one_name_are_refused_before_any_is_read(photos, tmp_path):
+    """A results file has names alone: what is found in both would be scored as found in one."""
+    write_picture(tmp_path / "more" / "b.png", (20, 14))
+    sources = photos, tmp_path / "more"
+    (photos / "a.png").write_bytes(b"x")
+    problems = []
+    with pytest.raises(DataError) as caught:
+        next(opened(sources, problems))
+    assert str(caught.value) == (
+        f"detect predict('{photos} {tmp_path}/more'): two pictures have one name, by which a results file tells them "
+        f"apart\n  got: 'b.png' in '{photos}' and in '{tmp_path}/more'\n"
+        "  fix: name a folder above both, or look at each source in a call of its own"
+    )
+    assert problems == []
+    assert len(looked(*sources, limit=3)[0]) == 2
+    assert [one.name for one in looked(tmp_path)[0]] == ["more/b.png", "photos/b.png", "photos/in/c.png"]
+
+
+def test_numbers_of_two_sets_may_clash_too(tmp_path):
+    first, second = (write_coco(tmp_path / name) for name in ("one", "two"))
+    assert refusal(f"coco:{first}", f"coco:{second}").splitlines()[1] == (
+        f"  got: 100 in 'coco:{first}' and in 'coco:{second}'"
+    )
 
 
 def test_a_folder_of_a_sets_name_comes_first(photos, monkeypatch):
@@ -126,5 +161,18 @@ def test_nothing_to_be_read_is_refused(photos, tmp_path):
 
 def test_a_set_that_is_damaged_is_refused_in_its_own_words(tmp_path):
     assert refusal(f"coco:{tmp_path}/none").startswith(
-        f"load_detection('coco:{tmp_path}/none'): the folder must hold one 'annotations/instances_train*.json'"
+        f"load_test('coco:{tmp_path}/none'): the folder must hold one 'annotations/instances_val*.json'"
     )
+
+
+def test_a_set_of_other_classes_is_refused(tmp_path):
+    coco = write_coco(tmp_path / "coco")
+    known = detection_loading.load_test(f"coco:{coco}")
+    words = ", ".join(known.classes)
+    assert refusal(f"coco:{coco}", classes=("disc",), categories=(1,)) == (
+        f"detect predict('coco:{coco}'): the set has other classes than the detector, or numbers them otherwise\n"
+        f"  got: {words}; the detector disc\n"
+        "  fix: name the folder of its images, whose objects are then not looked at"
+    )
+    numbers = tuple(number + 1 for number in known.categories)
+    assert refusal(f"coco:{coco}", categories=numbers).startswith(f"detect predict('coco:{coco}'): the set has other")

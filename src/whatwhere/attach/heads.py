@@ -7,12 +7,16 @@ from whatwhere.attach.trace import Call, Trace
 
 __all__ = ["forks"]
 
+# By how many convolutions a class tower and a box tower may differ; a stage of a trunk has more.
+_UNEVEN = 1
+
 
 def forks(trace: Trace, ancestors: Sequence[int]) -> dict[int, Call | None]:
     """The maps right before the classifiers, in the order of the forward.
 
-    A prediction is a convolution that no other one comes after. Two of one spatial size whose outputs no map joins fork
-    at the last map both come from; of several such maps the one nearest to a prediction is its own. What lies inside a
+    A prediction is a convolution that no other one comes after. Two whose outputs no map joins fork at the last map
+    both come from, if all three are of one spatial size and the ways to both are about as long: past an auxiliary
+    classifier the trunk goes on. Of several such maps the one nearest to a prediction is its own. What lies inside a
     module that levels share has the shared module's input instead: one map a level.
 
     Args:
@@ -46,9 +50,10 @@ def _predictions(trace: Trace, ancestors: Sequence[int]) -> list[int]:
 
 
 def _fork(trace: Trace, ancestors: Sequence[int], one: int, other: int) -> int | None:
-    """The last map that both come from, if they are of one size and nothing joins them again."""
+    """The last map that both come from, if it has their size and nothing but two towers of one kind lies between."""
     values = trace.values
-    if values[one].shape[2:] != values[other].shape[2:]:
+    size = values[one].shape[2:]
+    if values[other].shape[2:] != size or abs(values[one].depth - values[other].depth) > _UNEVEN:
         return None
     both = 1 << one | 1 << other
     if any(ancestors[value.index] & both == both and trace.is_map(value.index) for value in values[other:]):
@@ -57,7 +62,7 @@ def _fork(trace: Trace, ancestors: Sequence[int], one: int, other: int) -> int |
     while common:
         last = common.bit_length() - 1
         if trace.is_map(last):
-            return last
+            return last if values[last].shape[2:] == size else None
         common ^= 1 << last
     return None
 

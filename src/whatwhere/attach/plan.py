@@ -110,11 +110,11 @@ def plan(
         gate: a name ('bam', 'cbam', 'se', with options as 'bam:reduction=8'), a gate class, or any callable
             ``channels -> nn.Module`` whose module keeps the shape of a map.
         at: 'bottlenecks' (the last map before each downsampling, stem left out: BAM's place), 'blocks' (the residual
-            branch before each addition: CBAM's place), 'stages' (bottlenecks and the last map), 'transitions' (before
-            and after each module that downsamples), 'heads' (in a detector, each map that class and box predictions
-            both read: right before every classifier, as in section 4.5 of CBAM's paper), a regular expression that
-            matches whole module names, a list of names, or a predicate on a ``Site``. Default: the place of the gate's
-            paper.
+            branch before each addition: CBAM's place), 'stages' (bottlenecks and the last map; in a detector with
+            several resolutions of heads nothing below a thirty-second of the image), 'transitions' (before and after
+            each module that downsamples), 'heads' (in a detector, each map that class and box predictions both read:
+            right before every classifier, as in section 4.5 of CBAM's paper), a regular expression that matches whole
+            module names, a list of names, or a predicate on a ``Site``. Default: the place of the gate's paper.
         exclude: a regular expression, list of names or predicate; what it matches is left out.
         start: 'preset', or 'identity' to leave the network's output bit for bit as it is until training moves it.
         input_size: (channels, *spatial) of the input. Default: the first convolution's channels, 224 px a side.

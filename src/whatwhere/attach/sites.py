@@ -189,6 +189,7 @@ class Finder:
             # a strided part that the forward was cut before, as a stage of the trunk that runs on regions
             for end in self._taken(trace.cut_in, deepest) if trace.cut_in and trace.goes_down else ():
                 latest[deepest], deepest = (end, []), deepest + 1
+        if len({trace.level(fork) for fork in self._heads}) > 1:
             deepest = min(deepest, _TRUNK)
         return latest, deepest
 
@@ -209,12 +210,16 @@ class Finder:
 
     def _last_maps(self) -> list[int]:
         """The last map of more than one position that something else than a map is made from; in a detector, the
-        trunk's last, if a smaller one is made from it.
+        trunk's last: what a smaller map, or else the predictions of that resolution, are made from.
         """
         trace = self.trace
-        if self._heads:
-            latest, deepest = self._ladder
-            return [latest[deepest][0]] if deepest in latest else []
+        latest, deepest = self._ladder
+        if self._heads and deepest in latest:
+            return [latest[deepest][0]]
+        lowest = max((fork for fork in self._heads if trace.level(fork) == deepest), default=None)
+        if lowest is not None:
+            around = [trace.calls[index] for index in trace.values[lowest].stack]
+            return next((taken for call in around if (taken := self._taken(call, deepest))), [lowest])
         ends = [
             value.index
             for value in trace.values
@@ -226,8 +231,9 @@ class Finder:
                 for reader in self._readers[value.index]
             )
         ]
-        deepest = max(trace.level(index) for index in ends)
-        return [max(index for index in ends if trace.level(index) == deepest)]
+        if not self._heads:
+            deepest = max(trace.level(index) for index in ends)
+        return [index for index in ends if trace.level(index) == deepest][-1:]
 
     def _residual_branches(self) -> Iterator[int]:
         """The longer operand of every addition whose shorter one is an identity or a projection of at most one conv."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluate"]
 
+_ALL = "--limit 1 or more; without it all are looked at"
+
 
 @dataclass(frozen=True)
 class Evaluate:
@@ -34,7 +36,8 @@ class Evaluate:
     data: str | None = None
     """The images: scenes, coco:PATH, voc:PATH, or coco and voc in ROOT; None: those of the trial."""
     part: Literal["test", "validation", "train"] = "test"
-    """Those that are reported, chosen by or learnt from; of the trial's images, as the trial split them."""
+    """Those that are reported, chosen by or learnt from; of the trial's images, as the trial split them. For test,
+    the images to learn from need not be there."""
     root: Path | None = None
     """Where coco and VOCdevkit lie."""
     limit: int | None = None
@@ -61,9 +64,10 @@ class Evaluate:
             got = "neither" if self.model is None else "both"
             raise RunError("detect evaluate: a trial's folder or --results FILE", got=got, fix="name one of them")
         if self.limit is not None and self.limit < 1:
-            raise RunError(f"detect evaluate --limit {self.limit}: there must be at least one image")
+            raise RunError(f"detect evaluate --limit {self.limit}: there must be at least one image", fix=_ALL)
         if self.batch_size < 1:
-            raise RunError(f"detect evaluate --batch-size {self.batch_size}: a batch has at least one image")
+            rule = f"detect evaluate --batch-size {self.batch_size}: a batch has at least one image"
+            raise RunError(rule, fix="--batch-size 1, or more")
         if self.out is not None:
             check_writable(self.out, f"detect evaluate(out={str(self.out)!r})")
         splits, part, found = self._found()
@@ -110,16 +114,18 @@ class Evaluate:
     def _images(self, data: str, spec: "TrialSpec | None") -> "tuple[DetectionSplits, DetectionPart]":
         import torch
 
-        from whatwhere.data.detection_loading import full_name, load_detection
+        from whatwhere.data.detection_loading import full_name, load_detection, load_test
 
-        split: dict[str, Any] = {}
+        size = self.image_size
+        if spec is not None and data == "scenes":
+            size = size or spec.image_size
         if self.part == "test":
-            split["validation"] = 0  # too few images to share out are no hindrance then
-        elif spec is not None and full_name(data, self.root) == spec.data:
-            split.update(seed=spec.split_seed, limit=spec.limit)
-        if data == "scenes":
-            split["image_size"] = self.image_size if spec is None else self.image_size or spec.image_size
-        splits = load_detection(data, root=self.root, **split)
+            splits = load_test(data, root=self.root, image_size=size)
+        else:
+            split: dict[str, Any] = {}
+            if spec is not None and full_name(data, self.root) == spec.data:
+                split = {"seed": spec.split_seed, "limit": spec.limit}
+            splits = load_detection(data, root=self.root, image_size=size, **split)
         part: DetectionPart = getattr(splits, self.part)
         for note in getattr(part, "notes", ()):
             print(note, file=sys.stderr)

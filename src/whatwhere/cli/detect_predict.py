@@ -59,14 +59,24 @@ class Predict:
         for name, least in (("limit", 1), ("shown", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise RunError(f"detect predict --{name} {value}: it is {least} or more")
+                raise RunError(
+                    f"detect predict --{name} {value}: it is {least} or more", fix=f"--{name} {max(least, 1)}"
+                )
         if not 0 <= self.least_score <= 1:
-            raise RunError(f"detect predict --least-score {self.least_score}: a score lies between 0 and 1")
+            rule = f"detect predict --least-score {self.least_score}: a score lies between 0 and 1"
+            raise RunError(rule, fix="--least-score 0.3")
         opened = open_detector(self.model, f"detect predict({str(self.model)!r})")
         check_writable(self.out / "drawn", f"detect predict(out={str(self.out)!r})")
         problems: list[str] = []
         seen: list[tuple[int | str, Detections]] = []
-        pictures = boxed_pictures(self.images, problems, limit=self.limit, root=self.root)
+        pictures = boxed_pictures(
+            self.images,
+            problems,
+            classes=opened.classes,
+            categories=opened.categories,
+            limit=self.limit,
+            root=self.root,
+        )
         detected = look_at(
             opened.model.to(device()),
             _watched(pictures, self.limit),

@@ -107,7 +107,7 @@ class Train:
         if is_first() and result.detection is not None:
             show(result.detection["test"], result.detection["per_class"])
             gates = f"{spec.gate} at {len(result.sites)} sites" if result.sites else "no gates"
-            print(f"\n{spec.host}, {gates}, {result.parameters:,} parameters: {self.out / spec.name}")
+            print(f"\n{spec.host}, {gates}, {result.parameters:,} parameters: {self.out / result.spec.name}")
             for note in notes:
                 print(note, file=sys.stderr)
         return 0

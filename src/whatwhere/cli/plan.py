@@ -1,6 +1,7 @@
 """`whatwhere plan`: where would gates go, and what would they cost?"""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 __all__ = ["Plan"]
@@ -21,7 +22,8 @@ class Plan:
     gate: str
     """se, bam or cbam, options after colons (bam:combine=product:reduction=8)."""
     at: str | None = None
-    """bottlenecks, blocks, stages, transitions, heads (of detectors), or a regular expression; None: the place of the gate's paper."""
+    """bottlenecks, blocks, stages, transitions, heads (of detectors), or a regular expression; None: the place of the
+    gate's paper."""
     exclude: str | None = None
     """A regular expression: sites whose whole name it matches are left out."""
     start: Literal["preset", "identity"] = "preset"
@@ -42,7 +44,7 @@ class Plan:
 
         if self.image_size is not None and self.image_size < 1:
             raise HostError("plan --image-size: an image has at least one pixel", got=f"--image-size {self.image_size}")
-        if self.host.partition(":")[0] in detect.names():
+        if find_spec("torchvision") and self.host.partition(":")[0] in detect.names():
             model = detect.skeleton(self.host, _COCO_CLASSES, image_size=self.image_size)
             side = detect.input_side(model)
         else:

@@ -75,6 +75,15 @@ class BoxReaders:
             for job in jobs:
                 yield [Sample(*augmentation(part.image(i), *targets(part, i), seed)) for i, seed in job]
 
+    def images(self, part: DetectionPart, indices: Iterable[int]) -> Iterator[Tensor]:
+        """The images at ``indices``, one after the other, as they are: uint8 (3, H, W).
+
+        Raises:
+            DataError, RunError: as `walk`.
+        """
+        for (sample,) in self.walk(part, ([(index, 0)] for index in indices), Augmentation()):
+            yield sample.image
+
 
 def _places(part: FilePart, job: Sequence[tuple[int, int]]) -> list[_Place]:
     places = []

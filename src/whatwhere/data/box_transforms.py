@@ -76,7 +76,7 @@ class Augmentation:
         picture, found, names = sample
         if self.image_size is not None:
             both = [self.image_size, self.image_size]
-            picture, found = functional.resize(picture, both, antialias=True), functional.resize(found, both)
+            picture, found = functional.resize(picture, both, antialias=False), functional.resize(found, both)
         return picture.as_subclass(Tensor), found.as_subclass(Tensor), names
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whatwhere.data.annotations import Annotated, Object, fit_box
+from whatwhere.data.annotations import Annotated, Object, fit_box, reaches_far
 from whatwhere.errors import DataError
 
 __all__ = ["Coco", "open_coco"]
@@ -17,6 +17,7 @@ _KEYS: dict[str, dict[str, Any]] = {
     "annotations": {"image_id": (int, str), "category_id": (int, str)},
 }
 """What is used of each list's entries, and of which kind it is."""
+_KINDS = {int: "a whole number", str: "a text", (int, str): "a whole number or a text"}
 _MOST = 1 << 30
 """Bytes of a file; the largest that COCO publishes has 450 MB."""
 
@@ -52,7 +53,7 @@ class Coco:
         """An image's size and objects.
 
         Raises:
-            DataError: a box is none.
+            DataError: a box or the mark of a crowd is none.
         """
         image = self.images[index]
         size = (image["width"], image["height"])
@@ -60,8 +61,10 @@ class Coco:
 
     def _object(self, one: dict[str, Any], size: tuple[int, int]) -> Object:
         x, y, wide, high = self.box(one)
-        fitted = fit_box(self.call, self.where(one), (x, y, x + wide, y + high), size)
-        return Object(self.classes[one["category_id"]], fitted, crowd=bool(one.get("iscrowd")))
+        told = (x, y, x + wide, y + high)
+        fitted = fit_box(self.call, self.where(one), told, size)
+        name = self.classes[one["category_id"]]
+        return Object(name, fitted, crowd=self.crowd(one), cut=reaches_far(told, size))
 
     def where(self, one: dict[str, Any]) -> str:
         """An annotation, for messages."""
@@ -83,6 +86,19 @@ class Coco:
             fix="mend or delete the object",
         )
 
+    def crowd(self, one: dict[str, Any]) -> bool:
+        """Whether an annotation is of a crowd; not, where nothing is told.
+
+        Raises:
+            DataError: it is told otherwise than by 0 or 1.
+        """
+        told = one.get("iscrowd", 0)
+        if told not in (0, 1):
+            raise DataError(
+                f"{self.call}: 'iscrowd' is 0 or 1", got=f"{self.where(one)}: {told!r}", fix="mend or delete the object"
+            )
+        return bool(told)
+
 
 def open_coco(call: str, file: Path) -> Coco:
     """What a file ``instances_*.json`` holds; no image is read. All of the file is held in memory but for
@@ -97,7 +113,7 @@ def open_coco(call: str, file: Path) -> Coco:
 
     Raises:
         DataError: the file is no such file or has more than 1 GiB, an annotation is of an image or a category that it
-            does not list, two entries have the same id, or the images are nowhere.
+            does not list, two entries have the same id, two categories the same name, or the images are nowhere.
         OSError: the system refuses.
     """
     content = _content(call, file)
@@ -105,16 +121,22 @@ def open_coco(call: str, file: Path) -> Coco:
     places = {image["id"]: i for i, image in enumerate(content["images"])}
     annotations: list[list[dict[str, Any]]] = [[] for _ in places]
     for name, entries in content.items():
-        twice = _twice(entries)
+        twice = _twice(entries, "id")
         if twice is not None:
-            raise _broken(call, file, f"two {name} have the same id, {twice!r}")
+            raise _broken(call, file, f"two {name} have the same id, {twice!r}", "give each an id of its own")
+    twice = _twice(content["categories"], "name")
+    if twice is not None:
+        same = " and ".join(repr(number) for number, name in classes.items() if name == twice)
+        fix = "give each a name of its own, or make them one category"
+        raise _broken(call, file, f"the categories {same} have the same name, {twice!r}", fix)
     for one in content["annotations"]:
         for key, known in (("image_id", places), ("category_id", classes)):
             if one[key] not in known:
-                raise _broken(call, file, f"annotation {one.get('id')} has {key} {one[key]!r}, which is not listed")
+                why = f"annotation {one.get('id')} has {key} {one[key]!r}, which is not listed"
+                raise _broken(call, file, why, f"list that {key.removesuffix('_id')}, or delete the annotation")
         annotations[places[one["image_id"]]].append(one)
     if not places:
-        raise _broken(call, file, "it lists no image")
+        raise _broken(call, file, "it lists no image", "list the images that are annotated")
     folder = _folder(call, file, content["images"][0]["file_name"])
     return Coco(call, file, folder, classes, content["images"], annotations)
 
@@ -131,15 +153,17 @@ def _content(call: str, file: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content = json.loads(file.read_bytes(), object_hook=_without_outline)
     except (ValueError, RecursionError) as error:
-        raise _broken(call, file, f"it is no JSON: {error}") from None
+        raise _broken(call, file, f"it is no JSON: {error}", "put the whole file there again") from None
     for name, keys in _KEYS.items():
         entries = content.get(name) if isinstance(content, dict) else None
         if not isinstance(entries, list):
-            raise _broken(call, file, f"it has no list of {name}")
+            fix = "name a file of instances, which has images, categories and annotations"
+            raise _broken(call, file, f"it has no list of {name}", fix)
         for i, entry in enumerate(entries):
             wrong = [key for key, kind in keys.items() if not isinstance(entry, dict) or not _is(entry, key, kind)]
             if wrong:
-                raise _broken(call, file, f"entry {i} of {name} has no valid {wrong[0]!r}")
+                fix = f"write it there as {_KINDS[keys[wrong[0]]]}, or delete the entry"
+                raise _broken(call, file, f"entry {i} of {name} has no valid {wrong[0]!r}", fix)
     return {name: content[name] for name in _KEYS}
 
 
@@ -149,15 +173,15 @@ def _without_outline(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _twice(entries: list[dict[str, Any]]) -> int | str | None:
-    """The first id that a second entry has too; an entry of no id is like no other."""
+def _twice(entries: list[dict[str, Any]], key: str) -> int | str | None:
+    """The first id or name that a second entry has too; an entry of none is like no other."""
     seen: set[int | str] = set()
     for entry in entries:
-        number = entry.get("id")
-        if isinstance(number, int | str):
-            if number in seen:
-                return number
-            seen.add(number)
+        told = entry.get(key)
+        if isinstance(told, int | str):
+            if told in seen:
+                return told
+            seen.add(told)
     return None
 
 
@@ -165,12 +189,8 @@ def _is(entry: dict[str, Any], key: str, kind: Any) -> bool:
     return isinstance(entry.get(key), kind)
 
 
-def _broken(call: str, file: Path, why: str) -> DataError:
-    return DataError(
-        f"{call}: the annotations cannot be used",
-        got=f"{file}: {why}",
-        fix="name a whole file of instances",
-    )
+def _broken(call: str, file: Path, why: str, fix: str) -> DataError:
+    return DataError(f"{call}: the annotations cannot be used", got=f"{file}: {why}", fix=fix)
 
 
 def _folder(call: str, file: Path, first: str) -> Path:

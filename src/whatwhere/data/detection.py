@@ -68,7 +68,7 @@ class DetectionSplits:
         name: what it was asked for; of a folder, its absolute path.
         classes: the name of each label.
         categories: the number that its publishers give each class, which results files name; of VOC 1, 2, ...
-        train: what weights are fitted to.
+        train: what weights are fitted to; empty when the part to report was asked for alone.
         validation: what the best epoch is chosen by; empty when none was asked for.
         test: looked at once.
         scoring: whose evaluation the set is made for.

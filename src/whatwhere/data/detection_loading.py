@@ -1,22 +1,24 @@
 """Detection sets by name."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
 from whatwhere.data import scenes_many
-from whatwhere.data.detection import DetectionPart, DetectionSplits
-from whatwhere.data.detection_coco import coco_parts
-from whatwhere.data.detection_voc import voc_parts
+from whatwhere.data.detection import DetectionPart, DetectionSplits, Scoring
+from whatwhere.data.detection_coco import coco_parts, coco_test
+from whatwhere.data.detection_voc import voc_parts, voc_test
 from whatwhere.data.loading import data_folder
 from whatwhere.errors import DataError, closest
 
-__all__ = ["detection_names", "full_name", "load_detection"]
+__all__ = ["detection_names", "full_name", "load_detection", "load_test"]
 
 _FOLDERS = {"coco": "coco", "voc": "VOCdevkit"}
 _SCENES_SIZE = 96
+_SCENES_NUMBERS = tuple(range(1, len(scenes_many.CLASSES) + 1))
 _SCENES_POOL, _SCENES_TEST = (2_000, 0), (500, 1)
 """Images, and the seed they are drawn from: the set is always the same one, like a published one."""
 
@@ -72,36 +74,64 @@ def load_detection(
             learn from, or an argument out of range.
     """
     call = f"load_detection({name!r})"
-    base = data_folder(root)
-    try:
-        splits = _whole(name, call, base, image_size)
-    except OSError as error:
-        raise DataError(
-            f"{call}: '{error.filename or base}' cannot be read",
-            got=error.strerror or str(error),
-            fix="see that it is there and you may read it, or name another folder by root= or WHATWHERE_DATA",
-        ) from error
-    train, held = _cut(splits.train, validation=validation, seed=seed, limit=limit)
+    with _refusals(call, root):
+        kind, named, folder = _place(call, name, root, image_size)
+        classes, numbers, learn, test = _both(call, kind, folder, image_size)
+    train, held = _cut(learn, validation=validation, seed=seed, limit=limit)
     if not any(bool((~train.objects(i).crowd).any()) for i in range(len(train))):
         raise DataError(
             f"{call}: there is nothing to learn from: no training image has an object",
             got=f"{len(train):,} images",
             fix="annotate some, or raise limit=",
         )
-    return replace(splits, train=train, validation=held)
+    return DetectionSplits(named, classes, numbers, train, held, test, _scoring(kind))
 
 
-def _whole(name: str, call: str, base: Path, image_size: int | None) -> DetectionSplits:
-    """The set before anything is held back."""
+def load_test(name: str, *, root: Path | str | None = None, image_size: int | None = None) -> DetectionSplits:
+    """What `load_detection` reports, without the images to learn from, which need not be there.
+
+    Of ``coco`` nothing but the file and the images of ``val`` is opened. The classes of ``voc`` are those that are
+    learnt from: such annotations are read if a list names them, but none of their images; without a list, classes are
+    those of the images that are reported.
+
+    Args:
+        name: as in `load_detection`.
+        root: as there.
+        image_size: as there.
+
+    Returns:
+        The set with the part ``test``; ``train`` and ``validation`` are empty.
+
+    Raises:
+        DataError: an unknown name, files missing or not what they claim to be, an annotation that is none, or an
+            ``image_size`` for a set that takes none.
+    """
+    call = f"load_test({name!r})"
+    with _refusals(call, root):
+        kind, named, folder = _place(call, name, root, image_size)
+        classes, numbers, test = _test(call, kind, folder, image_size)
+    none = test.take(torch.arange(0))
+    return DetectionSplits(named, classes, numbers, none, none, test, _scoring(kind))
+
+
+@contextmanager
+def _refusals(call: str, root: Path | str | None) -> Iterator[None]:
+    """What the system refuses, in our words."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{call}: '{error.filename or data_folder(root)}' cannot be read",
+            got=error.strerror or str(error),
+            fix="see that it is there and you may read it, or name another folder by root= or WHATWHERE_DATA",
+        ) from error
+
+
+def _place(call: str, name: str, root: Path | str | None, image_size: int | None) -> tuple[str, str, Path]:
+    """Of which kind a set is, what it calls itself, and the folder it lies in."""
     kind, colon, path = name.partition(":")
     if name == "scenes":
-        size = _SCENES_SIZE if image_size is None else image_size
-        train, test = (
-            scenes_many.generate_many(count, seed=stream, image_size=size)
-            for count, stream in (_SCENES_POOL, _SCENES_TEST)
-        )
-        numbers = tuple(range(1, len(scenes_many.CLASSES) + 1))
-        return DetectionSplits(name, scenes_many.CLASSES, numbers, train, _none(train), test, "coco")
+        return kind, name, Path()
     if kind not in _FOLDERS or bool(colon) != bool(path):
         raise DataError(
             f"{call}: no detection set has this name",
@@ -110,21 +140,44 @@ def _whole(name: str, call: str, base: Path, image_size: int | None) -> Detectio
         )
     if image_size is not None:
         raise DataError(
-            f"load_detection({name!r}, image_size={image_size}): the images of this set have the size they were "
-            "published in",
+            f"{call[:-1]}, image_size={image_size}): the images of this set have the size they were published in",
             fix="leave image_size out",
         )
-    named = full_name(name, base)
-    root = Path(named.partition(":")[2])
+    named = full_name(name, root)
+    return kind, named, Path(named.partition(":")[2])
+
+
+def _both(
+    call: str, kind: str, folder: Path, image_size: int | None
+) -> tuple[tuple[str, ...], tuple[int, ...], DetectionPart, DetectionPart]:
+    """Classes, their numbers, the part to learn from and the part to report."""
     if kind == "coco":
-        classes, numbers, learn, report = coco_parts(call, root)
-        return DetectionSplits(named, classes, numbers, learn, _none(learn), report, "coco")
-    classes, learn, report = voc_parts(call, root)
-    return DetectionSplits(named, classes, tuple(range(1, len(classes) + 1)), learn, _none(learn), report, "voc")
+        return coco_parts(call, folder)
+    if kind == "voc":
+        return voc_parts(call, folder)
+    learn, test = (_scenes(which, image_size) for which in (_SCENES_POOL, _SCENES_TEST))
+    return scenes_many.CLASSES, _SCENES_NUMBERS, learn, test
 
 
-def _none(part: AnyPart) -> AnyPart:
-    return part.take(torch.arange(0))
+def _test(
+    call: str, kind: str, folder: Path, image_size: int | None
+) -> tuple[tuple[str, ...], tuple[int, ...], DetectionPart]:
+    """Classes, their numbers and the part to report."""
+    if kind == "coco":
+        return coco_test(call, folder)
+    if kind == "voc":
+        return voc_test(call, folder)
+    return scenes_many.CLASSES, _SCENES_NUMBERS, _scenes(_SCENES_TEST, image_size)
+
+
+def _scenes(which: tuple[int, int], image_size: int | None) -> DetectionPart:
+    count, stream = which
+    size = _SCENES_SIZE if image_size is None else image_size
+    return scenes_many.generate_many(count, seed=stream, image_size=size)
+
+
+def _scoring(kind: str) -> Scoring:
+    return "voc" if kind == "voc" else "coco"
 
 
 def _cut(part: AnyPart, *, validation: float, seed: int, limit: int | None) -> tuple[AnyPart, AnyPart]:

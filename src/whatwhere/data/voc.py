@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from whatwhere.data.annotations import Annotated, Object, fit_box
+from whatwhere.data.annotations import LARGEST_SIDE, Annotated, Object, fit_box, reaches_far
 from whatwhere.errors import DataError, closest
 
 __all__ = ["Voc", "open_voc"]
@@ -40,17 +40,18 @@ class Voc:
         """An image's size and objects. Pixels, counted from 1 in the file, are counted from 0 here.
 
         Raises:
-            DataError: the file is missing, broken, declares a DOCTYPE, or holds a box that is none.
+            DataError: the file is missing, broken, declares a DOCTYPE, or holds a size, a box or a mark that is none.
         """
         file = self.root / "Annotations" / f"{self.ids[index]}.xml"
         tree = _parse(self.call, file)
-        size = (int(self._number(file, tree, "size/width")), int(self._number(file, tree, "size/height")))
-        if min(size) < 1:
+        width, height = (self._number(file, tree, f"size/{side}") for side in ("width", "height"))
+        if not all(side.is_integer() and 1 <= side <= LARGEST_SIDE for side in (width, height)):
             raise DataError(
-                f"{self.call}: an image has a width and a height",
-                got=f"{file}: {size[0]} x {size[1]}",
+                f"{self.call}: the sides of an image are whole numbers from 1 to {LARGEST_SIDE:,}",
+                got=f"{file}: {width:.10g} x {height:.10g}",
                 fix="mend or delete the file",
             )
+        size = (int(width), int(height))
         found = enumerate(tree.findall("object"), start=1)
         return Annotated(self.path(index), size, tuple(self._object(file, i, node, size) for i, node in found))
 
@@ -60,8 +61,18 @@ class Voc:
         if not name:
             raise DataError(f"{self.call}: an object has no name", got=where, fix="mend or delete the object")
         x0, y0, x1, y1 = (self._number(where, node, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax"))
-        box = fit_box(self.call, where, (x0 - 1, y0 - 1, x1, y1), size)
-        return Object(name, box, difficult=(node.findtext("difficult") or "").strip() == "1")
+        told = (x0 - 1, y0 - 1, x1, y1)
+        box = fit_box(self.call, where, told, size)
+        return Object(name, box, difficult=self._difficult(where, node), cut=reaches_far(told, size))
+
+    def _difficult(self, where: str, node: ElementTree.Element) -> bool:
+        """Not, where nothing is told."""
+        text = node.findtext("difficult", "0").strip()
+        if text not in ("0", "1"):
+            raise DataError(
+                f"{self.call}: 'difficult' is 0 or 1", got=f"{where}: {text!r}", fix="mend or delete the object"
+            )
+        return text == "1"
 
     def _number(self, where: Path | str, node: ElementTree.Element, path: str) -> float:
         text = node.findtext(path)
@@ -98,10 +109,14 @@ def open_voc(call: str, root: Path, part: str | None = None) -> Voc:
         )
     if part is None:
         ids = sorted(file.stem for file in (root / "Annotations").glob("*.xml"))
+        if not ids:
+            raise DataError(
+                f"{call}: there is no annotated image",
+                got=str(root),
+                fix="put one XML file an image into 'Annotations'",
+            )
     else:
         ids = _listed(call, root / "ImageSets" / "Main", part)
-    if not ids:
-        raise DataError(f"{call}: there is no annotated image", got=str(root), fix="put one XML file an image there")
     return Voc(call, root, tuple(ids))
 
 
@@ -110,9 +125,19 @@ def _listed(call: str, folder: Path, part: str) -> list[str]:
     file = folder / f"{part}.txt"
     if not file.is_file():
         parts = sorted(other.stem for other in folder.glob("*.txt"))
-        raise DataError(f"{call}: no list of images has this name", got=str(file), closest=closest(part, parts))
-    lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    return [words[0] for line in lines if (words := line.split())]
+        raise DataError(
+            f"{call}: no list of images has this name",
+            got=str(file),
+            closest=closest(part, parts),
+            fix="write it, the name of an image a line",
+        )
+    lines = file.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    ids = [words[0] for line in lines if (words := line.split())]
+    if not ids:
+        raise DataError(
+            f"{call}: the list of images names none", got=str(file), fix="write the name of an image on each line"
+        )
+    return ids
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
@@ -126,7 +151,7 @@ def _parse(call: str, file: Path) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(file.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))
     except OSError as error:
-        why = error.strerror or str(error)
+        why, fix = error.strerror or str(error), "put the file there, or take the image out of the list"
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        why = str(error)
-    raise DataError(f"{call}: an annotation cannot be read", got=f"{file}: {why}", fix="mend or delete the file")
+        why, fix = str(error), "mend or delete the file"
+    raise DataError(f"{call}: an annotation cannot be read", got=f"{file}: {why}", fix=fix)

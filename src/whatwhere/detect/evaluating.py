@@ -1,7 +1,7 @@
 """What a detector finds in a part of a set."""
 
-from collections.abc import Iterable
-from itertools import islice, pairwise
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,8 @@ def evaluate(
     Args:
         model: as torchvision's detectors are called, on any device; the images go there. A caller's autocast applies.
         part: the images.
-        batch_size: images a forward pass; changes nothing but speed and memory.
+        batch_size: images a forward pass, at most: a detector that pads the images of a batch to the largest of them
+            gets images of one size together, so that no image is seen with a rim that it has not by itself.
         images: uint8 (3, H, W) each, those of this process's share of the part in its order, from a reader that is
             quicker than ``part.image``, which is asked otherwise.
         ranks: the processes that share the work; all get the result of the whole.
@@ -38,16 +39,18 @@ def evaluate(
         What was found in each image, in the part's order, on the CPU.
 
     Raises:
-        RunError: ``images`` are more or fewer than the share.
+        RunError: ``batch_size`` is below one; ``images`` are more or fewer than the share.
         DataError: an image cannot be read.
     """
+    if batch_size < 1:
+        raise RunError(f"evaluate(batch_size={batch_size}): a batch has at least one image")
     ranks = ranks or Ranks()
     start, stop = ranks.share(len(part))
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
     reader = iter(map(part.image, range(start, stop)) if images is None else images)
     rows, done = [torch.empty(0, 7, dtype=torch.float64)], start
     with evaluating(model):
-        while batch := list(islice(reader, batch_size)):
+        for batch in _batches(reader, batch_size, alike=not _takes_squares(model)):
             outputs = model([image.to(device).float() / 255 for image in batch])
             rows += [_rows(index, detections(output)) for index, output in enumerate(outputs, done)]
             done += len(batch)
@@ -58,6 +61,22 @@ def evaluate(
             fix="give every image of the share once, in its order",
         )
     return _unrolled(ranks.joined(torch.cat(rows)), len(part))
+
+
+def _batches(images: Iterator[Tensor], size: int, *, alike: bool) -> Iterator[list[Tensor]]:
+    """So many images at most; where they are to be alike, a batch ends where the next image is of another size."""
+    batch: list[Tensor] = []
+    for image in images:
+        if batch and (len(batch) == size or (alike and image.shape != batch[0].shape)):
+            yield batch
+            batch = []
+        batch.append(image)
+    if batch:
+        yield batch
+
+
+def _takes_squares(model: nn.Module) -> bool:
+    return getattr(getattr(model, "transform", None), "fixed_size", None) is not None
 
 
 def _rows(index: int, found: Detections) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from whatwhere.data.box_readers import BoxReaders, Sample
 from whatwhere.data.box_transforms import Augmentation
-from whatwhere.data.detection import DetectionPart, DetectionSplits
+from whatwhere.data.detection import DetectionPart, DetectionSplits, Objects
 from whatwhere.detect.coco_scores import coco_scores
 from whatwhere.detect.dense import input_side
 from whatwhere.detect.evaluating import evaluate
@@ -22,6 +22,8 @@ from whatwhere.train.recipe import Recipe
 
 __all__ = ["Detection", "judge"]
 
+_USUAL = Recipe()
+_INSTEAD = dict.fromkeys(("flip", "padding"), "; augment= says how images and boxes are changed")
 _PARTS = ("train", "validation", "test")
 # What torchvision's detectors call their losses, by what they are about.
 _LOSSES = {
@@ -35,8 +37,8 @@ class Detection:
     """The boxes and classes of the objects in each image, by the losses of the detector itself.
 
     Networks are evaluated in float32 whatever the recipe's precision: places are not worth much in bfloat16.
-    Detectors divide their losses by the objects or boxes of a micro-batch, so micro-batches and processes change them a
-    little, though the images are the same.
+    Detectors divide their losses by the objects or boxes of a micro-batch, and many pad its images to the largest; so
+    micro-batches and processes change losses a little, though the images are the same.
 
     Args:
         splits: the data.
@@ -60,18 +62,24 @@ class Detection:
         """Raises a `RunError` where a part has no objects, or the recipe asks for what detectors cannot do."""
         for name in _PARTS:
             part = getattr(self._splits, name)
-            if not any(bool((~part.objects(i).crowd).any()) for i in range(len(part))):
+            if not any(self._counted(part.objects(i)) for i in range(len(part))):
                 raise RunError(
                     f"train: '{self.name}' has no objects in its {name} images",
                     got=f"{len(part)} images",
                     fix="load it with enough images for each part",
                 )
-        for field, usual in (("compile", False), ("graphs", False), ("label_smoothing", 0.0)):
+        for field in ("compile", "graphs", "label_smoothing", "flip", "padding"):
+            usual = getattr(_USUAL, field)
             if getattr(recipe, field) != usual:
                 raise RunError(
                     f"train(Recipe({field}={getattr(recipe, field)!r})): no detector is trained that way",
-                    fix=f"{field}={usual!r}",
+                    fix=f"{field}={usual!r}{_INSTEAD.get(field, '')}",
                 )
+
+    def _counted(self, objects: Objects) -> bool:
+        """Whether an image has an object that scores count."""
+        left_out = objects.crowd | objects.difficult if self._splits.scoring == "voc" else objects.crowd
+        return bool((~left_out).any())
 
     def identity(self) -> dict[str, Any]:
         """The data's name and sizes."""
@@ -108,9 +116,7 @@ class Detection:
         """
         _check_weights(model)
         model.eval()
-        start, stop = ranks.share(len(part))
-        jobs = ([(index, 0)] for index in range(start, stop))
-        images = (sample.image for (sample,) in self._readers.walk(part, jobs, Augmentation()))
+        images = self._readers.images(part, range(*ranks.share(len(part))))
         return judge(self._splits, part, evaluate(model, part, batch_size=batch_size, images=images, ranks=ranks))
 
     def words(self, noted: Sequence[float]) -> str:

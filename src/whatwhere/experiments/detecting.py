@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from whatwhere.attach import attach_
 from whatwhere.data.detection import DetectionSplits
@@ -22,7 +21,7 @@ from whatwhere.train import Recipe
 
 __all__ = ["Detecting", "build_detector"]
 
-_LOOKED_AT = 32
+_LOOKED_AT, _AT_ONCE = 32, 8
 
 
 class Detecting:
@@ -77,17 +76,21 @@ class Detecting:
         told = {"score": deciding(test), "test": test, **{key: found.pop(key) for key in ("validation", "per_class")}}
         return {**found, "detection": told}
 
-    def shown(self, model: nn.Module, splits: DetectionSplits, recipe: Recipe, count: int) -> tuple[Tensor, None]:
-        """The first validation images, each brought to the square that the detector takes; no labels."""
-        where, side = next(model.parameters()).device, input_side(model)
-        first = (splits.validation.image(i) for i in range(min(count, len(splits.validation))))
-        squares = [functional.interpolate(image[None].float() / 255, (side, side), mode="bilinear") for image in first]
-        return torch.cat(squares).to(where), None
+    def shown(self, model: nn.Module, splits: DetectionSplits, recipe: Recipe, count: int) -> tuple[list[Tensor], None]:
+        """The first validation images, as many as are trained on at once and eight at most; no labels."""
+        return _images(model, splits, min(count, recipe.batch_size, _AT_ONCE)), None
 
     def seen_by_gates(self, model: nn.Module, splits: DetectionSplits, recipe: Recipe) -> tuple[Mapping[str, Any], ...]:
-        """What the trained gates do to some validation images; a detector has no one answer to lose without them."""
-        images, _ = self.shown(model, splits, recipe, _LOOKED_AT)
-        return tuple(one.to_json() for one in diagnose(model, [images], probe=0))
+        """What the trained gates do to some validation images, one by one, as a detector is used; it has no one answer
+        to lose without them.
+        """
+        batches = [([image], None) for image in _images(model, splits, _LOOKED_AT)]
+        return tuple(one.to_json() for one in diagnose(model, batches, probe=0))
+
+
+def _images(model: nn.Module, splits: DetectionSplits, count: int) -> list[Tensor]:
+    where, part = next(model.parameters()).device, splits.validation
+    return [part.image(i).to(where).float() / 255 for i in range(min(count, len(part)))]
 
 
 def build_detector(spec: TrialSpec, classes: int, *, weights: bool = True) -> Arm:

@@ -14,6 +14,7 @@ from whatwhere.experiments.detecting import build_detector
 from whatwhere.experiments.environment import device
 from whatwhere.experiments.spec import TrialSpec
 from whatwhere.train import Recipe
+from whatwhere.train.precision import autocast
 
 __all__ = ["seconds_per_image"]
 
@@ -22,7 +23,6 @@ _STEPS = 3
 _ENOUGH = 20.0
 # On a CPU a step of fewer images tells as much and ends sooner.
 _CPU_BATCH = {"classify": 16, "detect": 2}
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # The loss of so many images.
 _Loss = Callable[[int], Tensor]
@@ -81,11 +81,10 @@ def _detector(spec: TrialSpec, shape: tuple[int, int, int], classes: int, where:
 
 
 def _median(loss: Callable[[], Tensor], recipe: Recipe, where: torch.device) -> float:
-    dtype = _DTYPES.get(recipe.precision)
     times: list[float] = []
     while len(times) <= _STEPS and sum(times) < _ENOUGH:
         start = _now(where)
-        with torch.autocast(where.type, dtype, enabled=dtype is not None):
+        with autocast(recipe, where):
             found = loss()
         torch.autograd.backward(found)
         times.append(_now(where) - start)

@@ -82,4 +82,7 @@ def trial_weights(folder: Path, wanted: Mapping[str, Tensor], call: str) -> dict
                 got=f"{name!r} is {there} in the file and {here} in the network",
                 fix=fix,
             )
+    odd = next((name for name, one in found.items() if one.is_floating_point() and not one.isfinite().all()), None)
+    if odd is not None:
+        raise RunError(f"{call}: best.safetensors holds numbers that are not finite", got=f"{odd!r}", fix=fix)
     return found

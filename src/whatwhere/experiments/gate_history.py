@@ -29,13 +29,13 @@ class GateHistory:
 
     Args:
         model: with gates; it is looked at in eval mode, and nothing of its training is touched.
-        images: normalised (B, C, H, W), on its device.
+        images: as the network takes them: normalised (B, C, H, W), or a detector's list; on its device.
         folder: of the trial.
 
     Cost: one forward of the batch an epoch.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, folder: Path) -> None:
+    def __init__(self, model: nn.Module, images: Any, folder: Path) -> None:
         self._model, self._images, self._folder = model, images, folder
 
     def note(self, epoch: int) -> None:

@@ -98,14 +98,14 @@ class Probe:
 
 
 def diagnose(
-    model: nn.Module, batches: Tensor | Iterable[Tensor | tuple[Tensor, Tensor]], *, probe: int = 64
+    model: nn.Module, batches: Tensor | Iterable[Tensor | tuple[Any, Tensor | None]], *, probe: int = 64
 ) -> tuple[Diagnosis, ...]:
     """What each gate of a classifier does over many images, with advice in plain words; the network stays as it was.
 
     Args:
         model: a network with gates that gives logits (B, K). It is looked at in eval mode.
         batches: normalised images (B, C, H, W), or pairs of these and their labels int64 (B,), on the model's device;
-            or one batch of images.
+            or one batch of images. With ``probe`` 0 any network will do, and whatever it takes in a pair with None.
         probe: of how many images each gate is switched off in turn; 0 leaves ``flipped``, ``moved`` and ``gain`` out.
 
     Returns:

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
+from whatwhere.data.box_transforms import Kind
 from whatwhere.errors import RunError, closest
 
 __all__ = ["AUGMENTS", "OPTIMISERS", "PRECISIONS", "SCHEDULES", "Recipe"]
 
 OPTIMISERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step")
-AUGMENTS = ("none", "flip", "scale", "ssd")
+AUGMENTS = get_args(Kind)
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 

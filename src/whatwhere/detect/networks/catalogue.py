@@ -10,6 +10,7 @@ from torchvision import models
 from whatwhere.detect.networks.c4 import faster_rcnn_c4
 from whatwhere.detect.networks.pyramids import faster_rcnn_fpn, fcos_fpn, retinanet_fpn
 from whatwhere.detect.networks.small import ssd_resnet8
+from whatwhere.detect.networks.ssdlite import ssdlite_for_imagenet
 from whatwhere.detect.networks.voc import ssd300_mobilenet, ssd300_vgg16, stairnet300_mobilenet, stairnet300_vgg16
 
 __all__ = ["OWN", "Network", "published", "published_names"]
@@ -22,9 +23,10 @@ class Network:
     Attributes:
         detector: builds it, with batch norms and fresh weights, for a number of classes that counts the background.
         trunk: beginnings of names in a file of its trunk alone, and what they begin with in the detector; the first
-            that fits counts. Empty: it takes no such files.
+            that fits counts. Empty: it takes no such files, and its trunk's norms cannot be told from others.
         imagenet: torchvision's weights of the trunk, as ``torchvision.models.get_weight`` takes them; None: none.
         coco: torchvision's detector with the same tensors; None: none.
+        for_imagenet: builds it for those of ImageNet, where they are of another trunk; None: they are of the same.
         frozen: whether norms stay as they are by default once weights were loaded.
         least: the shortest side in pixels to which its images can be brought.
     """
@@ -33,6 +35,7 @@ class Network:
     trunk: Mapping[str, str] = field(default_factory=dict)
     imagenet: str | None = None
     coco: str | None = None
+    for_imagenet: Callable[[int], nn.Module] | None = None
     frozen: bool = False
     least: int = 32
 
@@ -40,6 +43,11 @@ class Network:
     def stages(self) -> bool:
         """Whether the trunk is a ResNet, whose first stages can be kept as they are."""
         return self.imagenet is not None and self.imagenet.startswith("ResNet")
+
+    @property
+    def without_eps(self) -> bool:
+        """Whether torchvision's detector was trained without what keeps a norm from dividing by zero."""
+        return self.coco in ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
 
 
 _MOBILENET_V3 = "MobileNet_V3_Large_Weights.IMAGENET1K_V1"
@@ -78,10 +86,19 @@ def published(name: str) -> Network:
         return Network(detector, places, "VGG16_Weights.IMAGENET1K_FEATURES", name, least=268)
     frozen = not name.endswith("_v2")
     if "resnet50_fpn" in name:
-        return Network(detector, {"": "backbone.body."}, _imagenet("resnet50"), name, frozen)
+        return Network(detector, {"": "backbone.body."}, _imagenet("resnet50"), name, frozen=frozen)
     if name.startswith("fasterrcnn_mobilenet"):
-        return Network(detector, {"features.": "backbone.body."}, _MOBILENET_V3, name, frozen)
+        return Network(detector, {"features.": "backbone.body."}, _MOBILENET_V3, name, frozen=frozen)
+    if name.startswith("ssdlite320_mobilenet_v3"):
+        return Network(detector, _ssdlite_places(), _MOBILENET_V3, name, ssdlite_for_imagenet)
     return Network(detector, coco=name)
+
+
+def _ssdlite_places() -> dict[str, str]:
+    """The trunk is cut within its block of stride 32, behind the convolution that widens."""
+    fine = {f"features.{n}.": f"backbone.features.0.{n}." for n in range(13)}
+    cut = {"features.13.block.0.": "backbone.features.0.13.", "features.13.block.": "backbone.features.1.0."}
+    return fine | cut | {f"features.{n}.": f"backbone.features.1.{n - 13}." for n in range(14, 17)}
 
 
 def _from_torchvision(name: str, classes: int) -> nn.Module:

@@ -22,7 +22,8 @@ class VGGTrunk(nn.Module):
     """VGG-16 with its first two linear layers as convolutions, and four extra layers behind: six scales.
 
     At 300 pixels the maps have 38, 19, 10, 5, 3 and 1 positions a side; 260 pixels are the least that leaves one.
-    ``features`` has the names of torchvision's VGG-16. The first map is normalised over its channels and scaled.
+    ``features`` has the names of torchvision's VGG-16. The two linear layers start fresh, also where a file of VGG-16
+    has them. The first map is normalised over its channels and scaled.
 
     Source: Liu et al., SSD: Single Shot MultiBox Detector, ECCV 2016, figure 2 and section 3.1.
     """

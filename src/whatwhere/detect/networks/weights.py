@@ -1,19 +1,21 @@
 """Weights for a detector: published ones and files, of its trunk alone or of the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.ops import FrozenBatchNorm2d
 
 from whatwhere.errors import HostError, first_line
 
-__all__ = ["load_file_", "load_published_", "load_trunk_"]
+__all__ = ["load_published_", "load_state_", "load_trunk_", "read_state"]
 
 # A classifier has no place in a detector and may be left over.
 _CLASSIFIERS = ("fc.", "classifier.")
+_FILES = "torch.save(model.state_dict(), ...), or safetensors"
+# Tensors of each kind that a message names.
+_NAMED = 3
 
 
 def load_trunk_(model: nn.Module, weights: str, places: Mapping[str, str], call: str) -> None:
@@ -29,10 +31,8 @@ def load_trunk_(model: nn.Module, weights: str, places: Mapping[str, str], call:
     _load(model, _placed(state, places), tuple(places.values()), call, weights)
 
 
-def load_published_(model: nn.Module, name: str, call: str) -> None:
-    """Loads torchvision's detector called ``name``, which was trained on COCO, in place.
-
-    Predictors of another number of classes keep their fresh weights, tensor by tensor; all else is loaded.
+def load_published_(model: nn.Module, name: str, outputs: Collection[str], call: str) -> None:
+    """Loads torchvision's detector called ``name``, trained on COCO, in place, but for the modules ``outputs``.
 
     Raises:
         HostError: it cannot be fetched.
@@ -41,29 +41,25 @@ def load_published_(model: nn.Module, name: str, call: str) -> None:
         other = models.get_model(name, weights="DEFAULT", progress=False)
     except OSError as error:
         raise _no_download(call, error) from error
-    own = model.state_dict()
-    state = {key: tensor for key, tensor in other.state_dict().items() if own[key].shape == tensor.shape}
+    state = {key: tensor for key, tensor in other.state_dict().items() if key.rpartition(".")[0] not in outputs}
     model.load_state_dict(state, strict=False)
-    # Two of them were trained without what keeps a norm from dividing by zero.
-    frozen = {key: module for key, module in other.named_modules() if isinstance(module, FrozenBatchNorm2d)}
-    for key, norm in frozen.items():
-        model.get_submodule(key).eps = norm.eps
 
 
-def load_file_(model: nn.Module, path: Path, places: Mapping[str, str], call: str) -> None:
-    """Loads a state dict from a file of torch or of safetensors into a detector, in place.
+def load_state_(
+    model: nn.Module, state: Mapping[str, Tensor], places: Mapping[str, str], call: str, source: str
+) -> None:
+    """Loads a file's tensors into a detector, in place.
 
-    The file holds the whole detector, or its trunk under the names of the trunk's own library; then a classifier may
+    They are of the whole detector, or of its trunk under the names of the trunk's own library; then a classifier may
     be left over. All else has to fit, both ways.
 
     Raises:
-        HostError: the file cannot be read, holds something else, or tensors that do not fit, all of which are told.
+        HostError: tensors that do not fit: how many, and the first of each kind.
     """
-    state = _read(path, call)
     if any(key in model.state_dict() for key in state):
-        _load(model, state, ("",), call, path.name)
+        _load(model, state, ("",), call, source)
     else:
-        _load(model, _placed(state, places), tuple(places.values()), call, path.name)
+        _load(model, _placed(state, places), tuple(places.values()), call, source)
 
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], beginnings: tuple[str, ...], call: str, source: str) -> None:
@@ -77,8 +73,13 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], beginnings: tuple[str, 
         "unknown": found.unexpected_keys,
     }
     if any(wrong.values()):
-        got = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in wrong.items() if keys)
-        raise HostError(f"{call}: {source} does not fit", got=got, fix="weights of this very trunk or detector")
+        got = "; ".join(f"{len(keys)} {what}: {_first(keys)}" for what, keys in wrong.items() if keys)
+        fix = "weights of this very trunk or detector, and the norm= that they were trained with"
+        raise HostError(f"{call}: {source} does not fit", got=got, fix=fix)
+
+
+def _first(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
 
 
 def _placed(state: Mapping[str, Tensor], places: Mapping[str, str]) -> dict[str, Tensor]:
@@ -93,18 +94,23 @@ def _place(key: str, places: Mapping[str, str]) -> str:
     return key
 
 
-def _read(path: Path, call: str) -> dict[str, Tensor]:
+def read_state(path: Path, call: str) -> dict[str, Tensor]:
+    """Reads a state dict from a file of torch or of safetensors, to the CPU.
+
+    Raises:
+        HostError: the file cannot be read or holds something else.
+    """
     if not path.is_file():
         raise HostError(f"{call}: there is no such file", got=str(path), fix="none, imagenet, coco or a file")
     try:
         state = _parsed(path)
     except Exception as error:
-        raise HostError(f"{call}: {path.name} cannot be read", got=first_line(error)) from error
+        raise HostError(f"{call}: {path.name} cannot be read", got=first_line(error), fix=_FILES) from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise HostError(
             f"{call}: {path.name} is no state dict",
-            got=type(state).__name__ if not isinstance(state, dict) else f"a dict of {', '.join(map(str, state))}",
-            fix="torch.save(model.state_dict(), ...), or safetensors",
+            got=type(state).__name__ if not isinstance(state, dict) else f"a dict of {_first([*map(str, state)])}",
+            fix=_FILES,
         )
     return state
 
@@ -121,5 +127,5 @@ def _no_download(call: str, error: OSError) -> HostError:
     return HostError(
         f"{call}: the published weights could not be fetched",
         got=first_line(error) or type(error).__name__,
-        fix="weights=FILE with a checkpoint file copied here, or weights=none",
+        fix=f"the file copied into {torch.hub.get_dir()}/checkpoints, or weights=none",
     )
