@@ -28,7 +28,7 @@ class FilePart:
         paths: of the files.
         sizes: int64 (M, 2), rows and columns as annotated.
         known: the objects.
-        notes: what was left out of the annotations, in words, for people to see.
+        notes: what was left out of the annotations or cut, in words, for people to see.
     """
 
     call: str

@@ -42,7 +42,8 @@ def boxed_pictures(
         root: where ``coco`` and ``VOCdevkit`` lie.
 
     Raises:
-        DataError: there is no such source, a data set has other classes or numbers them otherwise, two pictures have one name in results files, or no picture can be read.
+        DataError: there is no such source, a data set has other classes or numbers them otherwise, two pictures have
+            one name in results files, or no picture can be read.
     """
     call = f"detect predict({' '.join(sources)!r})"
     named: dict[int | str, str] = {}
