@@ -134,9 +134,9 @@ def test_pictures_of_a_set_go_by_its_numbers(trained, tmp_path, capsys):
     assert {one["image_id"] for one in results} == {0, 1, 2}
     assert len(list((tmp_path / "drawn").iterdir())) == 1
     coco = write_coco(tmp_path / "coco")
-    said(capsys, "detect", "predict", trained, f"coco:{coco}", "--limit", 2, "--out", tmp_path / "there")
-    results = json.loads((tmp_path / "there" / "results.json").read_text())
-    assert {one["image_id"] for one in results} == {100, 101}
+    assert main(["detect", "predict", str(trained), f"coco:{coco}", "--out", str(tmp_path / "there")]) == 2
+    assert "the set has other classes than the detector" in capsys.readouterr().err
+    assert not (tmp_path / "there" / "results.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,12 @@ def test_evaluation_refuses(arguments, message, capsys):
             "detect predict: pictures must be named\n"
             "  fix: whatwhere detect predict MODEL photos; or scenes, coco:PATH, voc:PATH\n",
         ),
-        ("x --least-score 2", "detect predict --least-score 2.0: a score lies between 0 and 1\n"),
-        ("x --limit 0", "detect predict --limit 0: it is 1 or more\n"),
-        ("x --shown -1", "detect predict --shown -1: it is 0 or more\n"),
+        (
+            "x --least-score 2",
+            "detect predict --least-score 2.0: a score lies between 0 and 1\n  fix: --least-score 0.3\n",
+        ),
+        ("x --limit 0", "detect predict --limit 0: it is 1 or more\n  fix: --limit 1\n"),
+        ("x --shown -1", "detect predict --shown -1: it is 0 or more\n  fix: --shown 1\n"),
         (
             "qqq",
             "detect predict('qqq'): there is no file, folder or data set of this name\n"

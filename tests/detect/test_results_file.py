@@ -168,7 +168,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
     with pytest.raises(RunError) as caught:
         write_results(file, PART.ids, [detections([], [], [])], CATEGORIES)
     assert str(caught.value) == (
-        "write_results(path, part.ids, found): one entry for each image, in the part's order\n"
+        "write_results(path, ids, found): one entry for each image, in the part's order\n"
         "  got: 3 images, 1 entries\n"
         "  fix: give empty Detections for an image in which nothing was found"
     )

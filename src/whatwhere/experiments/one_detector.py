@@ -8,7 +8,7 @@ from whatwhere.errors import RunError
 from whatwhere.experiments.atomic import check_writable
 from whatwhere.experiments.detecting import Detecting, build_detector
 from whatwhere.experiments.result import TrialResult
-from whatwhere.experiments.runner import finished_trials, run_trials
+from whatwhere.experiments.runner import TrialsFailed, finished_trials, run_trials
 from whatwhere.experiments.spec import Comparison, TrialSpec
 from whatwhere.experiments.watch import Watch
 from whatwhere.train.feeding import check_batch
@@ -49,7 +49,10 @@ def train_detector(
     asked = Comparison(spec.host, (spec.gate,), spec.data, image_size=spec.image_size, limit=spec.limit, task="detect")
     splits = Detecting().load(asked, root)
     spec = replace(spec, data=splits.name)
-    run_trials([spec], out, splits, watch, loggers, progress)
+    try:
+        run_trials([spec], out, splits, watch, loggers, progress)
+    except TrialsFailed as error:
+        raise RunError(f"detect train: the training of {spec.name} failed", got=error.got, fix=error.fix) from error
     found = finished_trials([spec], out)
     if not found:
         where = out / spec.name

@@ -124,10 +124,8 @@ class _Run:
         self._tell(len(specs))
 
     def _tell(self, trials: int) -> None:
-        errors = list(self._failed.values())
-        if errors and trials == 1:
-            raise TrialsFailed(errors[0].rule, got=errors[0].got, fix=errors[0].fix)
-        if errors:
+        if self._failed:
+            errors = self._failed.values()
             reasons = (f"{error.rule} ({error.got})" if error.got else error.rule for error in errors)
             raise TrialsFailed(
                 f"compare: {len(self._failed)} of {trials} trials failed: {', '.join(self._failed)}",
