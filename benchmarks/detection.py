@@ -44,7 +44,7 @@ from whatwhere.train.step import Stepper
 from whatwhere.train.tally import Tally
 
 RESULTS = Path(__file__).parent / "results" / "detection.json"
-DETECTORS = {"ssdlite320-mobilenet-v3": 320, "fasterrcnn-resnet18-fpn": 320}
+DETECTORS = {"ssdlite320-mobilenet-v3": 320}
 BATCH, STEPS, IMAGES, FILE_SIZE = 8, 2, 32, 400
 GATED, INFERENCE_SIZE = "fasterrcnn-resnet50-fpn", 320
 SAME = 1e-3
@@ -169,7 +169,8 @@ def main(rounds: int = 8, out: Path = RESULTS) -> None:
         rows = [*training(part, rounds), *evaluation(part, max(2, rounds // 2)), *inference(rounds)]
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        loaded = {kind: statistics.median(loading(large)[kind] for _ in range(3)) for kind in ("flip", "scale", "ssd")}
+        passes = [loading(large) for _ in range(3)]
+        loaded = {kind: statistics.median(one[kind] for one in passes) for kind in passes[0]}
         scoring = evaluation_speed()
     where = environment()
     libraries = {name: version(name) for name in ("torchvision", "faster-coco-eval", "pycocotools")}
