@@ -12,6 +12,7 @@ from whatwhere.data.detection import DetectionPart, DetectionSplits, Scoring
 from whatwhere.data.detection_coco import coco_parts, coco_test
 from whatwhere.data.detection_voc import voc_parts, voc_test
 from whatwhere.data.loading import data_folder
+from whatwhere.data.split import cut
 from whatwhere.errors import DataError, closest
 
 __all__ = ["detection_names", "full_name", "load_detection", "load_test"]
@@ -182,18 +183,9 @@ def _scoring(kind: str) -> Scoring:
 
 def _cut(part: AnyPart, *, validation: float, seed: int, limit: int | None) -> tuple[AnyPart, AnyPart]:
     """Some images to learn from and some to choose by, each in the order of the part."""
-    count = len(part)
-    held = round(count * validation) if 0 <= validation < 1 else -1
-    if held < 0 or (held == 0 and validation > 0) or held >= count:
-        raise DataError(
-            f"load_detection(validation={validation}): the share must lie in [0, 1) and leave an image in either part",
-            got=f"{count} images to share out",
-        )
-    if limit is not None and not 1 <= limit <= count - held:
-        raise DataError(
-            f"load_detection(limit={limit}): the limit must lie between 1 and the number of training images",
-            got=f"{count - held} training images, {held} held for validation",
-        )
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    stop = count if limit is None else held + limit
-    return part.take(order[held:stop].sort().values), part.take(order[:held].sort().values)
+
+    def order() -> torch.Tensor:
+        return torch.randperm(len(part), generator=torch.Generator().manual_seed(seed))
+
+    kept, held = cut("load_detection", len(part), order, validation=validation, limit=limit)
+    return part.take(kept), part.take(held)

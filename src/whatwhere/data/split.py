@@ -1,5 +1,6 @@
 """Training and validation images drawn from one pool, and the brightness of the training images."""
 
+from collections.abc import Callable
 from typing import Protocol, Self, TypeVar
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from whatwhere.errors import DataError
 
-__all__ = ["Part", "assign", "brightness", "split"]
+__all__ = ["Part", "assign", "brightness", "cut", "split"]
 
 _CHUNK = 4096
 
@@ -31,21 +32,35 @@ def split(labels: Tensor, *, validation: float, seed: int, limit: int | None = N
     Raises:
         DataError: the share, the seed or the limit is out of range, or leaves a part empty.
     """
-    count = len(labels)
+    return cut("load", len(labels), lambda: _stratified(labels, seed), validation=validation, limit=limit)
+
+
+def cut(
+    verb: str, count: int, order: Callable[[], Tensor], *, validation: float, limit: int | None
+) -> tuple[Tensor, Tensor]:
+    """The beginning of an order of ``count`` images to choose by, and what follows, or some of it, to learn from.
+
+    Args:
+        verb: the function that the user called, for messages.
+        count: of images.
+        order: gives the order, int64 (count,); asked for once the numbers are known to be in range.
+        validation: as in `split`, likewise ``limit``, the result and the errors.
+        limit: likewise.
+    """
     held = round(count * validation) if 0 <= validation < 1 else -1
     if held < 0 or (held == 0 and validation > 0) or held >= count:
         raise DataError(
-            f"load(validation={validation}): the share must lie in [0, 1) and leave an image in either part",
+            f"{verb}(validation={validation}): the share must lie in [0, 1) and leave an image in either part",
             got=f"{count} images to share out",
         )
     if limit is not None and not 1 <= limit <= count - held:
         raise DataError(
-            f"load(limit={limit}): the limit must lie between 1 and the number of training images",
+            f"{verb}(limit={limit}): the limit must lie between 1 and the number of training images",
             got=f"{count - held} training images, {held} held for validation",
         )
-    order = _stratified(labels, seed)
+    images = order()
     stop = count if limit is None else held + limit
-    return order[held:stop].sort().values, order[:held].sort().values
+    return images[held:stop].sort().values, images[:held].sort().values
 
 
 class Part(Protocol):

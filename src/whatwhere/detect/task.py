@@ -19,12 +19,12 @@ from whatwhere.errors import RunError
 from whatwhere.train.precision import autocast
 from whatwhere.train.ranks import Ranks
 from whatwhere.train.recipe import Recipe
+from whatwhere.train.task import PARTS, identity_of
 
 __all__ = ["Detection", "judge"]
 
 _USUAL = Recipe()
 _INSTEAD = dict.fromkeys(("flip", "padding"), "; augment= says how images and boxes are changed")
-_PARTS = ("train", "validation", "test")
 # What torchvision's detectors call their losses, by what they are about.
 _LOSSES = {
     "classes": ("loss_classifier", "classification"),
@@ -60,7 +60,7 @@ class Detection:
 
     def check(self, recipe: Recipe) -> None:
         """Raises a `RunError` where a part has no objects, or the recipe asks for what detectors cannot do."""
-        for name in _PARTS:
+        for name in PARTS:
             part = getattr(self._splits, name)
             if not any(self._counted(part.objects(i)) for i in range(len(part))):
                 raise RunError(
@@ -83,7 +83,7 @@ class Detection:
 
     def identity(self) -> dict[str, Any]:
         """The data's name and sizes."""
-        return {"data": self.name, **{f"{part}_images": len(getattr(self._splits, part)) for part in _PARTS}}
+        return identity_of(self._splits)
 
     def feed(self, recipe: Recipe, seed: int, ranks: Ranks, device: torch.device) -> BoxFeed:
         """The training images, read and changed ahead by other processes where they lie in files."""

@@ -17,10 +17,10 @@ from whatwhere.train.precision import autocast
 from whatwhere.train.ranks import Ranks
 from whatwhere.train.recipe import Recipe
 from whatwhere.train.tally import hits
+from whatwhere.train.task import PARTS, identity_of
 
 __all__ = ["Classification"]
 
-_PARTS = ("train", "validation", "test")
 _EVALUATED = 500
 
 
@@ -43,7 +43,7 @@ class Classification:
                 f"train(Recipe(augment={recipe.augment!r})): labelled images are changed by padding and flip",
                 fix="augment=None",
             )
-        for part in _PARTS:
+        for part in PARTS:
             if len(getattr(self._splits, part)) == 0:
                 raise RunError(
                     f"train: '{self.name}' has no {part} images", fix="load it with enough images for each part"
@@ -51,7 +51,7 @@ class Classification:
 
     def identity(self) -> dict[str, Any]:
         """The data's name and sizes."""
-        return {"data": self.name, **{f"{part}_images": len(getattr(self._splits, part)) for part in _PARTS}}
+        return identity_of(self._splits)
 
     def feed(self, recipe: Recipe, seed: int, ranks: Ranks, device: torch.device) -> Feed:
         """The training images, as bytes."""

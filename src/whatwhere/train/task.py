@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from whatwhere.train.ranks import Ranks
 from whatwhere.train.recipe import Recipe
 
-__all__ = ["Batch", "Evaluation", "Feed", "Forward", "Measured", "Task"]
+__all__ = ["PARTS", "Batch", "Evaluation", "Feed", "Forward", "Measured", "Task", "identity_of"]
+
+
+PARTS = ("train", "validation", "test")
+
+
+def identity_of(splits: Any) -> dict[str, Any]:
+    """The name of a data set in three parts and their sizes, as `Task.identity` gives them."""
+    return {"data": splits.name, **{f"{part}_images": len(getattr(splits, part)) for part in PARTS}}
 
 
 class Measured(Protocol):
